@@ -44,11 +44,11 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.json_file import read_object, write_json
 from segcct.files.table_file import read_rows_of
 from segcct.hardware.memory import peak_memory_mb
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.models.cost import cost
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.progress import say
 from segcct.provenance import versions
 from segcct.run_folder import RunFolder

@@ -45,10 +45,10 @@ from scripts.spark_cluster import cluster  # noqa: E402
 from segcct.config import DataSection  # noqa: E402
 from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
-from segcct.inference.case_journal import journals_in  # noqa: E402
-from segcct.inference.outcome_table import OUTCOMES  # noqa: E402
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model  # noqa: E402
 from segcct.models.zoo import create_model  # noqa: E402
+from segcct.predictions.case_journal import journals_in  # noqa: E402
+from segcct.predictions.outcome_table import OUTCOMES  # noqa: E402
 
 SIDE = 256
 VOLUME_SHAPE = (96, 96, 24)

@@ -23,15 +23,15 @@ from segcct.errors import CheckpointError
 from segcct.export.backend_timing import PRECISIONS
 from segcct.export.backends import backend_network
 from segcct.export.model_file import read_exported
-from segcct.export.verification import compare
+from segcct.export.verification import compare_outputs
 from segcct.hardware.precision import autocast
 from segcct.hardware.processor import instruction_sets, processor_name
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.network_inputs import network_slices
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.phantom import write_phantom
+from segcct.predictions.prediction_request import resolve
 from segcct.tasks.model_export import export_model
+from segcct.tasks.segmentation.network_inputs import network_slices
 
 DEMO = Path(__file__).parents[1] / "segcct" / "demo" / "segmentation.yaml"
 
@@ -112,7 +112,7 @@ def main() -> None:
     print(f"{architecture.name}, {len(inputs)} slices of {size} x {size} pixels from {source}, batch {arguments.batch}")
     print("| backend | ms per slice | times as fast | same class | Dice |\n|---|---|---|---|---|")
     for name, network in networks.items():
-        found = compare(networks["torch fp32"], network, inputs)
+        found = compare_outputs(networks["torch fp32"], network, inputs)
         dice = "-" if found.dice is None else f"{found.dice:.4f}"
         per_slice, faster = 1e3 * best[name] / len(inputs), best["torch fp32"] / best[name]
         print(f"| {name} | {per_slice:.1f} | {faster:.2f} | {found.agreement:.4%} | {dice} |")

@@ -25,14 +25,14 @@ from segcct.config import SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.unseen_cases import UnseenCases
 from segcct.metrics import paired, summarize
 from segcct.metrics.paired_statistics import Paired
 from segcct.model_card import load_card
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.quality.calibration_run import leave_one_out, measure_cases
 from segcct.quality.fitting import Calibration
 from segcct.run_folder import FoldsFolder

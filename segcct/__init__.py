@@ -15,12 +15,12 @@ if TYPE_CHECKING:  # "as" tells type checkers that these names are public
     from segcct.evaluation.evaluate_folders import evaluate as evaluate
     from segcct.images.volume import Volume as Volume
     from segcct.inference.inference_settings import InferenceSettings as InferenceSettings
-    from segcct.inference.mask_options import MaskOptions as MaskOptions
     from segcct.inference.predictor import Predictor as Predictor
     from segcct.inference.reconstructor import Reconstructor as Reconstructor
     from segcct.models.weights import load_pretrained as load_pretrained
     from segcct.models.zoo import create_model as create_model
     from segcct.models.zoo import model_names as model_names
+    from segcct.predictions.mask_options import MaskOptions as MaskOptions
     from segcct.tasks.classification.classifier import Classifier as Classifier
     from segcct.tasks.task_options import CohortOptions as CohortOptions
 
@@ -29,7 +29,7 @@ _EXPORTS = {
     "predict": "segcct.api",
     "evaluate": "segcct.evaluation.evaluate_folders",
     "InferenceSettings": "segcct.inference.inference_settings",
-    "MaskOptions": "segcct.inference.mask_options",
+    "MaskOptions": "segcct.predictions.mask_options",
     "CohortOptions": "segcct.tasks.task_options",
     "Predictor": "segcct.inference.predictor",
     "Reconstructor": "segcct.inference.reconstructor",

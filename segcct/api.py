@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from segcct.config import Experiment
 from segcct.errors import ConfigError
-from segcct.inference.mask_options import MaskOptions
+from segcct.predictions.mask_options import MaskOptions
 from segcct.tasks.task import task_named, task_of
 from segcct.tasks.task_options import CohortOptions, PredictOptions
 
 if TYPE_CHECKING:
     from segcct.inference.ensemble import Models
     from segcct.inference.inference_settings import InferenceSettings
-    from segcct.inference.mask_folder import Existing
+    from segcct.predictions.mask_folder import Existing
     from segcct.run_folder import RunFolder
     from segcct.tasks.segmentation.mask_prediction import PredictedMasks
 
@@ -98,7 +98,7 @@ def predict(
     Raises `SegcctError` where the model (such as a classifier), the input or an option cannot be used, or the folder
     has masks that `existing` does not provide for.
     """
-    from segcct.inference.mask_folder import Existing
+    from segcct.predictions.mask_folder import Existing
 
     masks, cohort = masks or MaskOptions(), cohort or CohortOptions()
     _check("existing", existing, get_args(Existing))

@@ -27,12 +27,12 @@ from segcct.evaluation.reference_folder import ReferenceCase, read_references
 from segcct.evaluation.scoring import read_mask, read_reference
 from segcct.files.json_file import write_json
 from segcct.images.content_digest import content_digest
-from segcct.inference.mask_files import save_mask
-from segcct.inference.mask_folder import MaskFolder, Predictions, existing_of
-from segcct.inference.prediction_request import Request
-from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.plurals import counted
+from segcct.predictions.mask_files import save_mask
+from segcct.predictions.mask_folder import MaskFolder, Predictions, existing_of
+from segcct.predictions.prediction_request import Request
+from segcct.predictions.tracked_case import PredictedCase
 from segcct.progress import Progress
 
 ASSIGNMENT = "assignment.json"

@@ -12,7 +12,7 @@ from segcct.errors import ConfigError, DataError, did_you_mean
 from segcct.files.file_names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
 from segcct.images.raster import BANDS, read_pages
 from segcct.images.volume import holds_dicom
-from segcct.init import data_section_of
+from segcct.init.folder_inspection import data_section_of
 
 
 def read_as(source: Path, config: Path | None, keys: Sequence[str], channels: Sequence[str] | None) -> DataSection:

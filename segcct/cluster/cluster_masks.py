@@ -23,13 +23,13 @@ from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
-from segcct.inference.case_files import MEMBERSHIPS
-from segcct.inference.case_tables import VOLUMES
-from segcct.inference.folder_prediction import without_description
-from segcct.inference.mask_files import VOLUME, save_mask
-from segcct.inference.tracked_case import PredictedCase
-from segcct.inference.volumes_table import rows_of_labels
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.predictions.case_files import MEMBERSHIPS
+from segcct.predictions.case_tables import VOLUMES
+from segcct.predictions.folder_prediction import without_description
+from segcct.predictions.mask_files import VOLUME, save_mask
+from segcct.predictions.tracked_case import PredictedCase
+from segcct.predictions.volumes_table import rows_of_labels
 
 Segment = Callable[[LoadedCase], tuple[np.ndarray, np.ndarray | None]]
 """A case -> labels (X, Y, Z) uint8, and memberships (K, X, Y, Z) float16 where they are wanted."""

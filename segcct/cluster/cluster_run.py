@@ -21,13 +21,13 @@ from segcct.cluster.points import PointsOf
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import ConfigError, DataError, SegcctError
 from segcct.files.json_file import read_object, write_json
-from segcct.inference.case_tables import VOLUMES
-from segcct.inference.folder_status import FolderStatus, folder_status
-from segcct.inference.mask_folder import Existing, MaskFolder, Predictions
-from segcct.inference.prediction_request import Request, resolve
-from segcct.inference.predictions_index import INDEX
-from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
+from segcct.predictions.case_tables import VOLUMES
+from segcct.predictions.folder_status import FolderStatus, folder_status
+from segcct.predictions.mask_folder import Existing, MaskFolder, Predictions
+from segcct.predictions.prediction_request import Request, resolve
+from segcct.predictions.predictions_index import INDEX
+from segcct.predictions.predictions_record import StoredPredictions
 from segcct.progress import Progress, say
 from segcct.provenance import versions
 

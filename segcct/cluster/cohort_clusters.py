@@ -25,9 +25,9 @@ from segcct.cluster.points import Points, PointsOf, in_order
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError
-from segcct.inference.prediction_request import Request, load_case
-from segcct.inference.tracked_case import local_case
 from segcct.plurals import counted
+from segcct.predictions.prediction_request import Request, load_case
+from segcct.predictions.tracked_case import local_case
 from segcct.progress import Progress, say
 
 Value = TypeVar("Value")

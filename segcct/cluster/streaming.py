@@ -32,7 +32,7 @@ from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, SegcctError
 from segcct.files.file_names import case_name
 from segcct.files.remote_file import fetch, is_uri, path_of
-from segcct.inference.prediction_request import Request, load_case
+from segcct.predictions.prediction_request import Request, load_case
 
 
 def mapped(lines: Iterable[str], background: Background) -> Iterator[str]:

@@ -132,9 +132,9 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     from segcct.cluster.cluster_run import Clustering, ClusterRun
     from segcct.cluster.clusters import Method
     from segcct.errors import DataError
-    from segcct.inference.mask_folder import existing_of
-    from segcct.inference.outcome_table import outcomes_after
     from segcct.plurals import counted
+    from segcct.predictions.mask_folder import existing_of
+    from segcct.predictions.outcome_table import outcomes_after
     from segcct.spark.spark_cases import case_backend
 
     if arguments.model is not None:

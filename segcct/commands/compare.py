@@ -44,9 +44,9 @@ def _compare(arguments: argparse.Namespace) -> Outcome:
     from segcct.comparison.comparison_run import write_comparison
     from segcct.inference.cycle import Cycles
     from segcct.inference.ensemble import splits_files
-    from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.reconstructor import Reconstructor
+    from segcct.predictions.prediction_request import resolve
     from segcct.progress import Progress
     from segcct.quality.quality_model import QualityModel, estimate_file
 

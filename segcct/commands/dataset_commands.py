@@ -67,7 +67,8 @@ def _phantom(arguments: argparse.Namespace) -> Outcome:
 def _init(arguments: argparse.Namespace) -> Outcome:
     from segcct.files.atomic_file import atomic_path, refuse_existing
     from segcct.files.file_names import folder_name
-    from segcct.init import config_text, inspect_folder
+    from segcct.init.config_text import config_text
+    from segcct.init.folder_inspection import inspect_folder
 
     name = folder_name(arguments.folder)
     output = arguments.output or Path("configs") / f"{name}.yaml"
@@ -81,7 +82,8 @@ def _init(arguments: argparse.Namespace) -> Outcome:
 
 
 def _check(arguments: argparse.Namespace) -> Outcome:
-    from segcct.check import examine_dataset, format_problems
+    from segcct.check.dataset_check import examine_dataset
+    from segcct.check.problem import format_problems
     from segcct.config import DataSection, settings
     from segcct.errors import ConfigError, DataError
     from segcct.progress import Progress

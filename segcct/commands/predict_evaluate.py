@@ -24,7 +24,7 @@ from segcct.commands.parser import (
     positive_int,
     refuse_unused,
 )
-from segcct.inference.mask_options import MaskOptions
+from segcct.predictions.mask_options import MaskOptions
 from segcct.tasks.task import Outcome, TaskRow
 from segcct.tasks.task_options import CohortOptions, EvaluateOptions, PredictOptions, ReportOptions
 
@@ -200,7 +200,7 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
 
 
 def _predict_options(arguments: argparse.Namespace, engine: SparkEngine | None) -> PredictOptions:
-    from segcct.inference.mask_folder import existing_of
+    from segcct.predictions.mask_folder import existing_of
 
     return PredictOptions(
         settings=_settings(arguments),

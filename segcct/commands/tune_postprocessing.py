@@ -42,7 +42,7 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     from segcct.inference.unseen_cases import unseen_by_runs
     from segcct.model_card import load_card
     from segcct.progress import Progress
-    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_of, table_of, try_all, try_together
+    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_for, table_of, try_all, try_together
 
     models = find_members(arguments.model)
     classes = {model: tuple(load_card(model).classes) for model in models}
@@ -61,7 +61,7 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
         raise DataError(f"{counted(len(reasons), 'case')} cannot be measured, so nothing is chosen:{items(reasons)}")
     cases = values(outcomes)
     tried = try_all([each for case in cases for each in case.classes], classes[models[0]])
-    steps = steps_of(tried)
+    steps = steps_for(tried)
     together = try_together(cases, steps) if steps else None
     print(f"{counted(len(jobs), 'validation case')}, on their own grids:\n\n{table_of(tried, together)}\n")
     print("Chosen: what raises the mean Dice (1 where a class is neither there nor predicted), if no case gets worse")

@@ -24,7 +24,7 @@ from segcct.datasets.case import LoadedCase
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
-from segcct.metrics import class_counts, pixel_accuracy
+from segcct.metrics import class_counts, label_map_accuracy
 from segcct.metrics.defined_values import mean_of
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_reduction, rmse_within
 from segcct.preparation.intensity import unit_scale
@@ -62,7 +62,7 @@ class ComparedCase:
     figures: CaseFigures
 
 
-def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None, channels: int) -> ComparedCase:
+def compare_case(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None, channels: int) -> ComparedCase:
     """Segment, reconstruct, segment again, and measure one case.
 
     Args:
@@ -164,7 +164,7 @@ def _overlap(
         else:
             status = ("ok" if counts.reference else "spurious") if counts.prediction else "missed"
             overlaps[name] = ClassOverlap(dice=counts.dice, iou=counts.iou, status=status)
-    return overlaps, pixel_accuracy(prediction, reference)
+    return overlaps, label_map_accuracy(prediction, reference)
 
 
 def _means(overlaps: Mapping[str, ClassOverlap]) -> MeanOverlap:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.json_record import Record
-from segcct.inference.predictions_record import StoredScheme
 from segcct.metrics.defined_values import mean_of
+from segcct.predictions.predictions_record import StoredScheme
 
 PREDICTED, REFERENCE = "predicted", "reference"
 """Which mask something was made from."""

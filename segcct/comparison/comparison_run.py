@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcct.case_runner import CaseJob, Done, Failed, failures, run_cases
-from segcct.comparison.compared_case import case_viewer, compare
+from segcct.comparison.compared_case import case_viewer, compare_case
 from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, Comparison
 from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
@@ -24,11 +24,11 @@ from segcct.files.lock import exclusive
 from segcct.files.private_file import new_key, pseudonym
 from segcct.images.content_digest import content_digest
 from segcct.inference.cycle import Cycles
-from segcct.inference.prediction_request import Request, load_case
-from segcct.inference.predictions_index import NOTE, SOURCES, index_lock, read_key, read_sources
-from segcct.inference.predictions_record import StoredScheme
 from segcct.model_card import SchemeCard
 from segcct.plurals import counted, listed
+from segcct.predictions.prediction_request import Request, load_case
+from segcct.predictions.predictions_index import NOTE, SOURCES, index_lock, read_key, read_sources
+from segcct.predictions.predictions_record import StoredScheme
 from segcct.progress import Report
 from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel
@@ -73,7 +73,7 @@ class _CompareCase:
         loaded = load_case(self.request, case, scheme, with_label=own)
         if self.labels is not None and case.id in self.labels:
             loaded = replace(loaded, label=read_reference(self.labels[case.id], scheme, loaded.grid).array)
-        compared = compare(self.cycles, loaded, quality=self.quality, channels=self.channels)
+        compared = compare_case(self.cycles, loaded, quality=self.quality, channels=self.channels)
         update = {"patient": _name(case.patient, self.key)}
         if self.key is None:
             update["input_digest"] = content_digest([file for files in case.channels.values() for file in files])

@@ -16,17 +16,17 @@ from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
 from segcct.evaluation.evaluation_files import output_folder, write_evaluation
 from segcct.evaluation.matching import Matching, match, named_alike
-from segcct.evaluation.paired_comparison import check_same_cases, compare
+from segcct.evaluation.paired_comparison import check_same_cases, paired_differences
 from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
 from segcct.evaluation.reference_folder import ReferenceCase, patients_sentence, read_references
 from segcct.evaluation.scoring import CaseScores, Job, LabelMapScores, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
 from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel, SegmentationSummary
 from segcct.files.file_names import absolute
-from segcct.inference.predictions_record import CaseEntry
 from segcct.metrics import Convention, get_convention
 from segcct.metrics.metric_table import check_sendable, registered_metrics
 from segcct.plurals import counted
+from segcct.predictions.predictions_record import CaseEntry
 from segcct.progress import Report, say
 from segcct.provenance import provenance
 
@@ -197,7 +197,7 @@ def _summaries(
             against="the other predictions" if hidden else absolute(rival.path),
             weights_sha256=rival.index.weights_sha256,
             **_of_model(matchings[1], rival, scored[1].digests),
-            **compare(rows, scored[1].rows, scheme, conventions[0]),
+            **paired_differences(rows, scored[1].rows, scheme, conventions[0]),
         )
     sources["label_map"] = label_map_summary(scored[0].label_maps)
     return [summary_of(rows, scheme, convention, tolerance_mm, sources) for convention in conventions], names

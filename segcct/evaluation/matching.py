@@ -9,9 +9,9 @@ from pathlib import Path
 from segcct.errors import EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, is_there
 from segcct.evaluation.reference_folder import HASHED, ReferenceCase, with_hashed
-from segcct.inference.mask_files import SUFFIXES, VOLUME
-from segcct.inference.predictions_index import SOURCES
 from segcct.plurals import counted
+from segcct.predictions.mask_files import SUFFIXES, VOLUME
+from segcct.predictions.predictions_index import SOURCES
 
 
 @dataclass(frozen=True)

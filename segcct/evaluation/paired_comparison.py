@@ -30,7 +30,9 @@ def check_same_cases(ours: Iterable[str], theirs: Iterable[str]) -> None:
         )
 
 
-def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: Convention) -> dict[str, Any]:
+def paired_differences(
+    rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: Convention
+) -> dict[str, Any]:
     """Paired differences per structure and metric, and of the cases' means over classes, of the same cases."""
     patients = {row.case: row.patient for row in rows}
 

@@ -11,9 +11,9 @@ from segcct.datasets.label_schemes import Scheme, get_scheme, stored_scheme
 from segcct.errors import EvaluationError, LabelError, short_reason
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
 from segcct.files.json_file import read_object
-from segcct.inference.mask_files import SUFFIXES
-from segcct.inference.predictions_index import INDEX, read_key, read_sources
-from segcct.inference.predictions_record import StoredPredictions
+from segcct.predictions.mask_files import SUFFIXES
+from segcct.predictions.predictions_index import INDEX, read_key, read_sources
+from segcct.predictions.predictions_record import StoredPredictions
 
 
 @dataclass(frozen=True)

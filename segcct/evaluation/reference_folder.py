@@ -17,8 +17,8 @@ from segcct.errors import DataError, EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, mask_files
 from segcct.files.file_names import absolute
 from segcct.files.private_file import new_key, pseudonym
-from segcct.inference.mask_files import SUFFIXES
-from segcct.inference.predictions_index import INDEX
+from segcct.predictions.mask_files import SUFFIXES
+from segcct.predictions.predictions_index import INDEX
 
 ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may have after the case id."""

@@ -18,9 +18,9 @@ from segcct.errors import GeometryError, SegcctError
 from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
-from segcct.inference.mask_files import load_mask
-from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy
+from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_map_accuracy, label_pairs
 from segcct.metrics.metric_table import detail_metrics, learn_metrics
+from segcct.predictions.mask_files import load_mask
 
 _OTHER_VALUES = "Name the scheme that the masks follow with --scheme, or write them again with the values of this one"
 
@@ -91,7 +91,7 @@ def score_case(job: Job) -> CaseScores:
     label_map = LabelMapScores(
         job.id,
         job.reference.patient,
-        pixel_accuracy=pixel_accuracy(prediction.array, reference.array),
+        pixel_accuracy=label_map_accuracy(prediction.array, reference.array),
         background=float(np.count_nonzero(reference.array == 0) / reference.array.size),
         voxels=int(reference.array.size),
     )

@@ -14,7 +14,7 @@ from segcct.errors import CheckpointError
 from segcct.export.backends import FixedSizeNetwork, backend_network
 from segcct.export.model_file import SUFFIX, ExportedModel, Size, read_exported
 from segcct.export.onnx_export import check_exportable, export_onnx, made_by
-from segcct.export.verification import compare, random_inputs, require_equal
+from segcct.export.verification import compare_outputs, random_inputs, require_equal
 from segcct.files.atomic_file import write_bytes
 from segcct.model_card import ModelCard
 from segcct.models.padding import crop_to, pad_to_multiple
@@ -67,7 +67,7 @@ class ExportedOnDemand(nn.Module):
         content = export_onnx(self.in_pytorch[0], self.card, size).SerializeToString()
         model = ExportedModel(content, self.card, size, "fp32", made_by())
         inputs = random_inputs(self.card.architecture.in_channels, size)
-        require_equal(compare(self.in_pytorch[0], backend_network("onnx", model, file), inputs), "random input")
+        require_equal(compare_outputs(self.in_pytorch[0], backend_network("onnx", model, file), inputs), "random input")
         try:
             write_bytes(file, content)
         except OSError:  # a folder of others, or a full disk: it is used from memory, and made again next time

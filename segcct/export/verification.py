@@ -21,7 +21,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class Comparison:
+class OutputComparison:
     """Outputs of two networks on the same inputs."""
 
     inputs: int
@@ -37,7 +37,7 @@ class Comparison:
         return text if self.dice is None else f"{text}; Dice of the masks {self.dice:.4f}"
 
 
-def compare(reference: nn.Module, exported: nn.Module, inputs: Tensor) -> Comparison:
+def compare_outputs(reference: nn.Module, exported: nn.Module, inputs: Tensor) -> OutputComparison:
     """The outputs of two networks, (B, C, S, S) -> (B, K, ...), on inputs (N, C, S, S)."""
     worst, largest, same, count = 0.0, 1e-12, 0, 0
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
@@ -59,7 +59,7 @@ def compare(reference: nn.Module, exported: nn.Module, inputs: Tensor) -> Compar
         for index in range(1, classes)
         if ours_all.ndim == 3 and ((ours_all == index).any() or (theirs_all == index).any())
     ]
-    return Comparison(len(inputs), worst / largest, same / count, sum(scores) / len(scores) if scores else None)
+    return OutputComparison(len(inputs), worst / largest, same / count, sum(scores) / len(scores) if scores else None)
 
 
 def random_inputs(channels: int, size: Size) -> Tensor:
@@ -67,7 +67,7 @@ def random_inputs(channels: int, size: Size) -> Tensor:
     return torch.randn(RANDOM_INPUTS, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
-def require_equal(comparison: Comparison, what: str) -> None:
+def require_equal(comparison: OutputComparison, what: str) -> None:
     """Raises `ModelError` where an fp32 export differs by more than rounding."""
     if comparison.largest_difference > MOST_DIFFERENCE:
         raise ModelError(
@@ -78,7 +78,7 @@ def require_equal(comparison: Comparison, what: str) -> None:
         )
 
 
-def require_similar(comparison: Comparison) -> None:
+def require_similar(comparison: OutputComparison) -> None:
     """Raises `ModelError` where the masks of an int8 file are not those of the network."""
     score = comparison.agreement if comparison.dice is None else comparison.dice
     if score < LEAST_DICE:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from segcct.metrics.confidence_intervals import Stats, summarize
 from segcct.metrics.conventions import CONVENTIONS, Convention, Scores, get_convention
-from segcct.metrics.hausdorff import average_surface_distance, hausdorff, surface_dice
 from segcct.metrics.lesions import LesionRule, lesion_scores
 from segcct.metrics.metric_table import Metric, all_metrics, register_metric
 from segcct.metrics.overlap import (
@@ -23,7 +22,7 @@ from segcct.metrics.overlap import (
     counts,
     dice,
     iou,
-    pixel_accuracy,
+    label_map_accuracy,
     precision,
     sensitivity,
     specificity,
@@ -32,6 +31,7 @@ from segcct.metrics.overlap import (
 from segcct.metrics.pair import MaskPair, label_pairs
 from segcct.metrics.paired_statistics import Paired, holm, paired, signed_rank_p
 from segcct.metrics.surface_distances import SurfaceDistances
+from segcct.metrics.surface_metrics import average_surface_distance, hausdorff, surface_dice
 
 __all__ = [
     "CONVENTIONS",
@@ -55,10 +55,10 @@ __all__ = [
     "hausdorff",
     "holm",
     "iou",
+    "label_map_accuracy",
     "label_pairs",
     "lesion_scores",
     "paired",
-    "pixel_accuracy",
     "precision",
     "register_metric",
     "sensitivity",

@@ -120,10 +120,11 @@ def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
     return counts(prediction, reference).iou
 
 
-def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, float | None]:
-    """Dice per class of two arrays of class indices, where `classes` names the indices 1, 2, ...; None for a class
-    that both are without."""
-    return {name: one.dice if one else None for name, one in class_counts(prediction, reference, classes).items()}
+def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, float]:
+    """Dice per class of two arrays of class indices, where `classes` names the indices 1, 2, ...; as `dice`, NaN for a
+    class that both are without."""
+    by_class = class_counts(prediction, reference, classes)
+    return {name: one.dice if one else math.nan for name, one in by_class.items()}
 
 
 def class_counts(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, Counts | None]:
@@ -132,7 +133,7 @@ def class_counts(prediction: np.ndarray, reference: np.ndarray, classes: Iterabl
     return {name: one if one.prediction + one.reference else None for name, one in by_name.items()}
 
 
-def pixel_accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
+def label_map_accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Fraction of all voxels of two label maps that hold the same label, background included, in [0, 1].
 
     Raises `MetricError` unless both have one shape, with at least one voxel.
@@ -157,7 +158,8 @@ def precision(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Pixel accuracy: fraction of all voxels on which both agree, in [0, 1]."""
+    """Fraction of all voxels, background included, on which two masks agree, in [0, 1]; of label maps of several
+    classes see `label_map_accuracy`."""
     return counts(prediction, reference).accuracy
 
 

@@ -14,17 +14,17 @@ from segcct.errors import ModelError
 from segcct.export.model_file import card_at
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
-from segcct.inference.case_tables import CaseTable
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.mask_files import FORMATS, save_mask
-from segcct.inference.mask_folder import Existing, MaskFolder, Predictions
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import Request, header_of, load_case
 from segcct.inference.predictor import Predictor
-from segcct.inference.probability_files import save_probabilities
 from segcct.inference.shared_batches import images_at_a_time, one_thread_each
-from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import ModelCard
+from segcct.predictions.case_tables import CaseTable
+from segcct.predictions.mask_files import FORMATS, save_mask
+from segcct.predictions.mask_folder import Existing, MaskFolder, Predictions
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import Request, header_of, load_case
+from segcct.predictions.probability_files import save_probabilities
+from segcct.predictions.tracked_case import PredictedCase
 from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
 

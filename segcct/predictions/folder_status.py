@@ -9,12 +9,12 @@ from typing import Any
 
 from segcct.datasets.case import Case
 from segcct.errors import items
-from segcct.inference.case_journal import journals_in
-from segcct.inference.mask_files import FORMATS
-from segcct.inference.prediction_request import Request
-from segcct.inference.predictions_index import Index
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
+from segcct.predictions.case_journal import journals_in
+from segcct.predictions.mask_files import FORMATS
+from segcct.predictions.prediction_request import Request
+from segcct.predictions.predictions_index import Index
 
 _MOST_NAMED = 20
 _UNKNOWN = "a process that may have ended (its lock cannot be asked: no file locks here, or no right to write)"

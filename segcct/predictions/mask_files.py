@@ -20,8 +20,8 @@ from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from segcct.files.json_file import read_object
 from segcct.images.raster import mask_values
 from segcct.images.volume import IMAGE_AFFINE, Volume
-from segcct.inference.predictions_index import INDEX
-from segcct.inference.predictions_record import StoredPredictions
+from segcct.predictions.predictions_index import INDEX
+from segcct.predictions.predictions_record import StoredPredictions
 
 VOLUME, IMAGE, PAGES, SEGMENTATION = ".nii.gz", ".png", ".tif", ".dcm"
 SUFFIXES = (*VOLUME_SUFFIXES, *EXACT_IMAGE_SUFFIXES, SEGMENTATION)
@@ -80,13 +80,13 @@ def _save_image(mask: Volume, folder: Path, name: str, scheme: Scheme) -> Path:
 
 
 def _check_images(scan: Volume) -> None:
-    from segcct.inference.dicom_segmentation import check_images
+    from segcct.predictions.dicom_segmentation import check_images
 
     check_images(scan)
 
 
 def _save_segmentation(mask: Volume, folder: Path, name: str, scheme: Scheme) -> Path:
-    from segcct.inference.dicom_segmentation import write_segmentation
+    from segcct.predictions.dicom_segmentation import write_segmentation
 
     file = folder / f"{name}{SEGMENTATION}"
     write_segmentation(mask, file, scheme)
@@ -125,7 +125,7 @@ def load_mask(file: Path) -> Volume:
 
 def _load_segmentation(file: Path) -> Volume:
     from segcct.images.dicom.segments import draw_segments
-    from segcct.inference.dicom_segmentation import segment_labels
+    from segcct.predictions.dicom_segmentation import segment_labels
 
     index_file = file.parent / INDEX
     unknown = partial(

@@ -14,15 +14,15 @@ from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Failed, Skip
 from segcct.datasets.case import Case
 from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, OTHER_OUTPUT, remove_unfinished
-from segcct.inference.case_files import remove_files
-from segcct.inference.case_journal import Journal, journals_in, new_journal
-from segcct.inference.label_colors import write_label_colors
-from segcct.inference.mask_files import FORMATS
-from segcct.inference.prediction_request import Request
-from segcct.inference.predictions_index import INDEX, Index, index_lock
-from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row, recorded
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
+from segcct.predictions.case_files import remove_files
+from segcct.predictions.case_journal import Journal, journals_in, new_journal
+from segcct.predictions.label_colors import write_label_colors
+from segcct.predictions.mask_files import FORMATS
+from segcct.predictions.prediction_request import Request
+from segcct.predictions.predictions_index import INDEX, Index, index_lock
+from segcct.predictions.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row, recorded
 from segcct.progress import Report
 
 Existing = Literal["refuse", "replace", "continue"]

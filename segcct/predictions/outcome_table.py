@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct.extras import import_extra
 from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import read_object
-from segcct.inference.predictions_index import INDEX
+from segcct.predictions.predictions_index import INDEX
 
 OUTCOMES = "outcomes.parquet"
 _TEXTS = ("status", "reason", "mask", "digest", "input", "precision")

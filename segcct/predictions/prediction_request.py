@@ -17,9 +17,9 @@ from segcct.datasets.split_record import Splits, ids_of_split, read_splits
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.volume import Volume, holds_dicom
-from segcct.inference.mask_files import FORMATS
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
+from segcct.predictions.mask_files import FORMATS
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
 from segcct.files.remote_file import address_of, is_uri
-from segcct.inference.case_files import MEMBERSHIPS, PROBABILITIES, files_of_cases
-from segcct.inference.case_journal import Journal, journals_in
-from segcct.inference.case_tables import cases_in, merge_rows
 from segcct.inference.ensemble import EnsembleCard
-from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
+from segcct.predictions.case_files import MEMBERSHIPS, PROBABILITIES, files_of_cases
+from segcct.predictions.case_journal import Journal, journals_in
+from segcct.predictions.case_tables import cases_in, merge_rows
+from segcct.predictions.predictions_record import StoredPredictions
 from segcct.provenance import invocation, provenance, versions
 
 INDEX = "predictions.json"

@@ -13,8 +13,8 @@ import numpy as np
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.volume import Volume
-from segcct.inference.case_files import PROBABILITIES
 from segcct.inference.predictor import Segmented
+from segcct.predictions.case_files import PROBABILITIES
 
 LEVELS = 65535
 _AT_ONCE = 16

@@ -14,11 +14,11 @@ from segcct.files.atomic_file import temporary_folder
 from segcct.files.file_memo import FileMemo
 from segcct.files.remote_file import is_uri, size_of
 from segcct.images.content_digest import files_of
-from segcct.inference.mask_folder import Predictions
-from segcct.inference.prediction_request import Request
-from segcct.inference.predictions_index import read_sources
-from segcct.inference.tracked_case import Span
 from segcct.plurals import counted
+from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.prediction_request import Request
+from segcct.predictions.predictions_index import read_sources
+from segcct.predictions.tracked_case import Span
 from segcct.progress import duration
 
 _TIMED = 3

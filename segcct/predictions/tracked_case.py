@@ -19,9 +19,9 @@ from segcct.errors import DataError
 from segcct.files.remote_file import fetch, is_uri
 from segcct.hardware.memory import peak_memory_mb
 from segcct.images.content_digest import content_digest
-from segcct.inference.case_files import remove_files
-from segcct.inference.case_journal import Journal
-from segcct.inference.case_tables import Rows
+from segcct.predictions.case_files import remove_files
+from segcct.predictions.case_journal import Journal
+from segcct.predictions.case_tables import Rows
 
 
 class Span(NamedTuple):

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from segcct.images.volume import Volume
-from segcct.inference.case_tables import VOLUMES, CaseTable, Rows
 from segcct.inference.predictor import Segmented
+from segcct.predictions.case_tables import VOLUMES, CaseTable, Rows
 
 _AXES = ("x", "y", "z")
 COLUMNS = (

@@ -8,11 +8,11 @@ from functools import partial
 
 from segcct.case_runner import CaseOutcome, Failed, failures, values
 from segcct.errors import items
-from segcct.inference.case_tables import QUALITY, CaseTable, Rows
-from segcct.inference.mask_folder import Predictions
 from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.plurals import counted
+from segcct.predictions.case_tables import QUALITY, CaseTable, Rows
+from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.quality_rows import COLUMNS, read_rows
 from segcct.quality import case_features
 from segcct.quality.features import GROUPS, CaseFeatures
 from segcct.quality.quality_model import QualityModel

@@ -17,8 +17,8 @@ from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.errors import DataError, GeometryError
 from segcct.images.raster import BANDS
 from segcct.images.volume import SUFFIXES, Volume
-from segcct.inference.mask_files import load_mask
 from segcct.plurals import counted
+from segcct.predictions.mask_files import load_mask
 from segcct.report.results import Results, paths_of
 
 

@@ -15,8 +15,8 @@ from segcct.evaluation.summary_record import STATUSES, CaseFiles, PairedSummary,
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
 from segcct.images.content_digest import content_digest
-from segcct.inference.predictions_index import INDEX, is_anonymized
-from segcct.inference.predictions_record import StoredPredictions
+from segcct.predictions.predictions_index import INDEX, is_anonymized
+from segcct.predictions.predictions_record import StoredPredictions
 
 REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _TEXT = ("case", "class", "status")

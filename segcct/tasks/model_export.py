@@ -13,7 +13,7 @@ from segcct.export.backends import FixedSizeNetwork, backend_network
 from segcct.export.model_file import SUFFIX, ExportedModel, Size, is_exported, read_exported
 from segcct.export.onnx_export import card_of_size, export_onnx, made_by, set_facts
 from segcct.export.quantization import CALIBRATION_SLICES, quantized
-from segcct.export.verification import compare, random_inputs, require_equal, require_similar
+from segcct.export.verification import compare_outputs, random_inputs, require_equal, require_similar
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, atomic_path, refuse_existing
 from segcct.inference.ensemble import splits_files
 from segcct.inference.inference_settings import InferenceSettings
@@ -71,7 +71,7 @@ def export_model(
     proto = export_onnx(loaded.network, card, square)
     inputs = {"random": random_inputs(card.architecture.in_channels, square)} | ({} if real is None else {"real": real})
     for kind, images in inputs.items():
-        comparison = compare(loaded.network, _by_onnx(proto, card, square, output), images[:VERIFIED_SLICES])
+        comparison = compare_outputs(loaded.network, _by_onnx(proto, card, square, output), images[:VERIFIED_SLICES])
         require_equal(comparison, f"{kind} input")
         yield f"against PyTorch on {comparison.inputs} {kind} inputs: {comparison}"
     if int8:
@@ -79,7 +79,7 @@ def export_model(
         say(f"quantizing by {len(real)} real inputs ...")
         proto = quantized(proto, real)
         set_facts(proto, card, square, precision="int8")
-        comparison = compare(loaded.network, _by_onnx(proto, card, square, output), real)
+        comparison = compare_outputs(loaded.network, _by_onnx(proto, card, square, output), real)
         require_similar(comparison)
         yield f"int8 against PyTorch on {comparison.inputs} real inputs: {comparison}"
     with atomic_path(output) as temporary:
@@ -131,8 +131,8 @@ def _found(
 
         return partial(network_images, loaded, find_images(loaded, source, splits_files=splits, split=split), count)
     assert isinstance(loaded, Predictor)
-    from segcct.inference.network_inputs import network_slices
-    from segcct.inference.prediction_request import resolve
+    from segcct.predictions.prediction_request import resolve
+    from segcct.tasks.segmentation.network_inputs import network_slices
 
     request = resolve(loaded.card, source, splits_files=splits, split=split)
     return partial(network_slices, loaded, request, size, count)

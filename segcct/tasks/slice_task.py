@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, Dataset
 
 from segcct.config import PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.datasets.case import Case
@@ -24,7 +23,7 @@ from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
 from segcct.progress import say
 from segcct.tasks.task import DatasetSummary, Task
-from segcct.tasks.training_dataset import Dataset, count_slices, describe_splits, find_cases, load_dataset
+from segcct.tasks.training_dataset import TrainingData, count_slices, describe_splits, find_cases, load_dataset
 from segcct.training.processes import is_first_process
 
 SliceConfig = SegmentationConfig | ReconstructionConfig | PretrainingConfig
@@ -40,14 +39,14 @@ class SliceTask(Task):
     """
 
     config: SliceConfig
-    dataset: Dataset
+    dataset: TrainingData
     unlabeled = False
     """The cases of `data.split.unlabelled` or `unlabelled_list` train too."""
 
     def __init__(
         self,
         config: SegmentationConfig | ReconstructionConfig | PretrainingConfig,
-        dataset: Dataset | None = None,
+        dataset: TrainingData | None = None,
         *,
         resumed: bool = False,
     ) -> None:
@@ -103,7 +102,7 @@ class SliceTask(Task):
             say(f"warning: by their names, {weights} was trained on {cases}, such as {seen[0]}: their scores would be "
                 "too good")  # fmt: skip
 
-    def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
+    def samples(self, slices: SliceDataset) -> Dataset[Any]:
         """What a batch is made of, by (epoch, index)."""
         return slices
 

@@ -76,7 +76,7 @@ class Task(ABC):
     """Every training case has a label; False: cases without one train too, and a model may have no scheme."""
     keeps_last = False
     """The result is the network after the last validation, not the one with the best score."""
-    look_at_cases = "Look at these cases with `segcct check`; else lower"
+    loss_remedy = "Look at these cases with `segcct check`; else lower"
     """Start of the remedy for a loss that is not finite."""
 
     config: Experiment

@@ -15,7 +15,7 @@ from segcct.errors import DataError, SegcctError
 from segcct.export.model_file import card_at
 from segcct.files.json_file import read_object
 from segcct.inference.ensemble import Models, find_members
-from segcct.inference.predictions_index import INDEX
+from segcct.predictions.predictions_index import INDEX
 from segcct.tasks.task import TASKS, TaskRow, task_named
 
 if TYPE_CHECKING:

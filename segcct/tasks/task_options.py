@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from segcct.errors import ConfigError
-from segcct.inference.mask_options import MaskOptions
+from segcct.predictions.mask_options import MaskOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from segcct.inference.inference_settings import InferenceSettings
-    from segcct.inference.mask_folder import Existing
+    from segcct.predictions.mask_folder import Existing
     from segcct.spark.spark_cases import SparkEngine
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from segcct.check import Problem, check_inventory, format_problems
+from segcct.check.dataset_check import check_inventory
+from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
@@ -22,7 +23,7 @@ from segcct.training.processes import is_first_process, progress_bar
 
 
 @dataclass(frozen=True)
-class Dataset:
+class TrainingData:
     """The split of a dataset and the prepared cases that a training reads."""
 
     scheme: Scheme
@@ -59,7 +60,7 @@ def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
     return inventory
 
 
-def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bool = True) -> Dataset:
+def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bool = True) -> TrainingData:
     """`find_cases`, and prepare them; `unlabeled`: with the cases that train without labels."""
     inventory = find_cases(data, needs_labels=needs_labels)
     scheme, splits, memo = inventory.scheme, inventory.splits, inventory.memo
@@ -80,7 +81,7 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
             remedy="Change data.split or data.fold, or fix the labels (segcct check)",
         )
     _warn_of_classes(prepared[:labeled], scheme, splits)
-    return Dataset(
+    return TrainingData(
         scheme=scheme,
         splits=splits,
         train=prepared[: len(train)],

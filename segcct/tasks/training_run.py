@@ -90,11 +90,11 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
         parameters=sum(parameter.numel() for parameter in task.network.parameters()),
         step_s=step_s,
         peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory_mb(),
-        training_s=None if train.budget is not None else steps_of(train, dataset.batches) * step_s,
+        training_s=None if train.budget is not None else training_steps(train, dataset.batches) * step_s,
     )
 
 
-def steps_of(train: TrainSection, batches: int) -> int:
+def training_steps(train: TrainSection, batches: int) -> int:
     """Training steps of all epochs, of `batches` each: processes that train together share them."""
     return train.epochs * -(-batches // train.devices)
 

@@ -30,7 +30,7 @@ class Trainable(Protocol):
     score: str
     averaged: nn.Module | None
     keeps_last: bool
-    look_at_cases: str
+    loss_remedy: str
 
     def loader(self, rank: int, world: int) -> DataLoader[Any]: ...
     def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor: ...
@@ -127,7 +127,7 @@ class TrainingModule(pl.LightningModule):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
                 found=f"{loss.item()} on {', '.join(self.task.names(batch))}",
-                remedy=f"{self.task.look_at_cases} {rate_key(self.train_section)} or set --train.precision fp32",
+                remedy=f"{self.task.loss_remedy} {rate_key(self.train_section)} or set --train.precision fp32",
             )
         self.losses.append(loss.detach())
         self.latest_batches.append(batch)

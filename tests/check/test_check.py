@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcct.check import Problem, examine_dataset, format_problems
+from segcct.check.dataset_check import examine_dataset
+from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.datasets.image_headers import read_header
 from segcct.errors import VolumeError

@@ -160,7 +160,7 @@ def test_scans_that_are_repaired_or_added_get_the_centers_of_the_others(
     (cohort / "c1" / "t1.nii.gz").write_bytes(b"no image")
     if interrupted:  # before its first case
         with monkeypatch.context() as patched:
-            patched.setattr("segcct.inference.mask_folder.run_cases", lambda *_, **__: iter(()))
+            patched.setattr("segcct.predictions.mask_folder.run_cases", lambda *_, **__: iter(()))
             run(cohort, output, *options)
     else:
         refused(capsys, cohort, output, *options)

@@ -336,7 +336,7 @@ def test_init_opens_the_config_by_commands_that_name_it(phantom, tmp_path):
 
 
 def test_an_interrupted_prediction_says_what_is_missing(trained, phantom, tmp_path, capsys, monkeypatch):
-    from segcct.inference import folder_prediction as folder
+    from segcct.predictions import folder_prediction as folder
 
     once = iter([folder.load_case])
 

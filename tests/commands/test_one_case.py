@@ -10,19 +10,19 @@ from types import SimpleNamespace
 import pytest
 
 from segcct import case_runner
-from segcct import check as checking
-from segcct.check import examine_dataset
+from segcct.check import examination as checking
+from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.comparison import comparison_run as comparison
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.errors import DataError
-from segcct.inference import folder_prediction as folder
-from segcct.inference.case_tables import CaseTable
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.prediction_request import Request
+from segcct.predictions import folder_prediction as folder
+from segcct.predictions.case_tables import CaseTable
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import Request
 from segcct.preparation import cached_cases as prepare
 from segcct.quality import calibration_run as calibrate
 from segcct.quality.quality_table import written_estimates
@@ -94,7 +94,7 @@ def test_quality(request_of_two, tmp_path):
 
 
 def test_compare(request_of_two, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "compare", failing_at("a", comparison.compare))
+    monkeypatch.setattr(comparison, "compare_case", failing_at("a", comparison.compare_case))
     with pytest.raises(DataError, match=f"(?s)1 of 2 cases failed; the others are in .*{BUG}"):
         comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
     assert list(json.loads((tmp_path / "out" / "report.json").read_text())["cases"]) == ["b"]

@@ -21,13 +21,13 @@ from segcct.cli import main
 from segcct.config import RunSection
 from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
-from segcct.inference import folder_prediction as folder
-from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality_rows import COLUMNS, read_rows
+from segcct.predictions import folder_prediction as folder
+from segcct.predictions.case_tables import CaseTable
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import Request, resolve
+from segcct.predictions.quality_rows import COLUMNS, read_rows
 from segcct.quality.quality_table import written_estimates
 from segcct.run_folder import RunFolder
 from segcct.training.session import owning_run

@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix
 
 from segcct.cli import main
 from segcct.comparison import comparison_run as comparison
-from segcct.comparison.compared_case import compare
+from segcct.comparison.compared_case import compare_case
 from segcct.comparison.comparison_page import _channels_note, plots_of
 from segcct.comparison.comparison_record import CaseFigures, Comparison
 from segcct.comparison.comparison_run import write_comparison
@@ -29,10 +29,10 @@ from segcct.datasets.case import Case
 from segcct.errors import DataError, EvaluationError, ModelError, RunError
 from segcct.figures import HEAT, heat
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import Request, resolve
-from segcct.metrics import class_counts, class_dice, pixel_accuracy
+from segcct.metrics import class_counts, class_dice, label_map_accuracy
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import Request, resolve
 from segcct.quality import FEATURES, CalibrationRow
 from segcct.quality.calibration_run import calibrate
 from segcct.report.html import number
@@ -94,7 +94,7 @@ def test_of_many_cases_the_page_shows_fewer_slices_each(scans, cycles, tmp_path,
 
 def test_figures_of_a_case_by_hand(cycles):
     one = loaded_case(noise=0.0)
-    found = compare(cycles, one, quality=None, channels=1)
+    found = compare_case(cycles, one, quality=None, channels=1)
     np.testing.assert_array_equal(found.prediction, found.reference)
     assert (found.figures.mean.dice, found.figures.mean.iou) == (1.0, 1.0)
     assert found.figures.pixel_accuracy == 1.0
@@ -119,7 +119,7 @@ def test_mask_against_the_mask_found_again_by_independent_computation(cycles):
         union = table[index].sum() + table[:, index].sum() - table[index, index]
         assert counts[name].iou == pytest.approx(table[index, index] / union)
         assert counts[name].iou == pytest.approx(counts[name].dice / (2 - counts[name].dice))
-    accuracy = pixel_accuracy(recovered, made.label)
+    accuracy = label_map_accuracy(recovered, made.label)
     assert accuracy == pytest.approx(np.trace(table) / table.sum())
     assert accuracy < 1
 
@@ -133,7 +133,7 @@ def test_the_figures_the_method_is_named_for_are_told(scans, cycles, content, pa
         recovered = cycles.recover(prepared, made)
         iou = {name: counts.iou for name, counts in class_counts(recovered, made.label, made.classes).items()}
         assert case["cycle"]["reference"]["iou"]["classes"] == pytest.approx(iou)
-        accuracy = pixel_accuracy(recovered, made.label)
+        accuracy = label_map_accuracy(recovered, made.label)
         assert case["cycle"]["reference"]["pixel_accuracy"] == pytest.approx(accuracy)
         predicted = case["cycle"]["predicted"]
         assert predicted["iou"]["mean"] == pytest.approx(np.mean(list(predicted["iou"]["classes"].values())))
@@ -256,7 +256,7 @@ def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
     one = loaded_case(noise=5.0)
     case = cycles.case(one)
     made = cycles.image_cycle(case)
-    figures = compare(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
+    figures = compare_case(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
     for name, distance in made.baseline.items():
         assert figures["baseline"][name]["rmse"] == pytest.approx(distance.rmse, rel=1e-5)
     assert figures["gain"] == pytest.approx(made.gain, abs=1e-5)
@@ -266,7 +266,7 @@ def test_what_the_style_knows_of_slices_is_no_structure(cycles):
     """A case whose slices differ in brightness: the means of each slice leave its noise alone."""
     one = loaded_case(noise=2.0)
     one.image[:] = np.clip(one.image + np.linspace(0, 10, 5), 0, 100)
-    found = compare(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
+    found = compare_case(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
     case, slices = (found[name]["low"]["rmse"] for name in ("baseline", "baseline_by_slice"))
     assert slices == pytest.approx(0.02, rel=0.1)
     assert case > 1.5 * slices
@@ -385,7 +385,7 @@ def test_nothing_is_overwritten(scans, cycles, written):
 
 
 def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles, tmp_path, monkeypatch):
-    usual, asked = comparison.compare, []
+    usual, asked = comparison.compare_case, []
 
     def fails_once(*given: object, **more: object) -> object:
         asked.append(given)
@@ -393,7 +393,7 @@ def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles,
             raise MemoryError
         return usual(*given, **more)
 
-    monkeypatch.setattr(comparison, "compare", fails_once)
+    monkeypatch.setattr(comparison, "compare_case", fails_once)
     with pytest.raises(DataError, match="too little memory"):
         write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

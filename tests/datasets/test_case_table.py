@@ -12,9 +12,9 @@ import pytest
 from segcct.datasets.case_table import is_case_table, read_case_table
 from segcct.errors import DataError, PackageError
 from segcct.files.remote_file import address_of, fetch, is_uri, uri_of
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_files import load_mask
-from segcct.inference.prediction_request import resolve
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_files import load_mask
+from segcct.predictions.prediction_request import resolve
 from tests.support.toy_pair import loaded_case, predictor
 
 

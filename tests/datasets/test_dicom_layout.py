@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.config import DataSection
 from segcct.datasets.case import Case
@@ -20,7 +20,7 @@ from segcct.datasets.layouts.study_ids import study_ids
 from segcct.errors import DataError, LabelError
 from segcct.images.dicom import catalog
 from segcct.images.volume import Volume
-from segcct.init import inspect_folder
+from segcct.init.folder_inspection import inspect_folder
 from segcct.preparation.cache_key import cache_key
 
 pytest.importorskip("highdicom")

@@ -14,8 +14,8 @@ from segcct.datasets.layouts import find_cases
 from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, SplitError, VolumeError
 from segcct.images.volume import Volume
-from segcct.inference.prediction_request import load_case, resolve
 from segcct.model_card import ModelCard
+from segcct.predictions.prediction_request import load_case, resolve
 from tests.support.toy_pair import CLASSES, card, data_section
 
 COLOUR = np.random.default_rng(5).integers(0, 256, (20, 30, 3)).astype(np.uint8)  # rows, columns, RGB

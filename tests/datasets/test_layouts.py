@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.folder_tree import FolderTree

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcct.check import examine_dataset, format_problems
+from segcct.check.dataset_check import examine_dataset
+from segcct.check.problem import format_problems
 from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases, scan_cases
 from segcct.datasets.split_record import Splits, unshared_classes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.config import DataSection
 from segcct.config.expressions import check_patient_expression, search_patient
 from segcct.datasets import folder_tree
@@ -19,7 +19,7 @@ from segcct.datasets.layouts import scan_cases
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, VolumeError
 from segcct.images.content_digest import content_digest
-from segcct.init import inspect_folder
+from segcct.init.folder_inspection import inspect_folder
 from tests.support.hostile_itk import meta, nrrd
 
 

@@ -29,7 +29,7 @@ from segcct.export import onnx_export
 from segcct.export.backends import BACKENDS, backend_network
 from segcct.export.model_file import read_exported
 from segcct.export.on_demand import EXPORTED, ExportedOnDemand
-from segcct.export.verification import compare, random_inputs, require_equal, require_similar
+from segcct.export.verification import compare_outputs, random_inputs, require_equal, require_similar
 from segcct.images.volume import Volume
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
@@ -102,7 +102,7 @@ def test_slices_of_any_size_go_through_a_folder(folder: Path) -> None:
     network = small_export.network()
     on_demand = ExportedOnDemand(network, small_export.model_card(), folder, "onnx", "fp32")
     image = random_inputs(1, (64, 48))
-    assert compare(network, on_demand, image).largest_difference < 1e-5
+    assert compare_outputs(network, on_demand, image).largest_difference < 1e-5
     assert on_demand(torch.zeros(1, 1, 50, 70)).shape == (1, 3, 50, 70)
     assert {file.name for file in (folder / EXPORTED).iterdir()} == {"64x48.onnx", "64x80.onnx"}
 
@@ -284,7 +284,7 @@ def test_what_differs_too_much_is_refused() -> None:
     network, other = small_export.network(1), small_export.network(2).__class__
     torch.manual_seed(9)
     strange = other(in_channels=1, num_classes=3, image_size=SIZE, options=None)
-    comparison = compare(network, strange, random_inputs(1, SQUARE))
+    comparison = compare_outputs(network, strange, random_inputs(1, SQUARE))
     for require in (lambda: require_equal(comparison, "random input"), lambda: require_similar(comparison)):
         with pytest.raises(ModelError, match=r"differs from PyTorch.*Nothing was written"):
             require()
@@ -407,7 +407,7 @@ def test_networks_of_the_table_are_exported(tmp_path: Path, name: str) -> None:
     for backend in BACKENDS:
         found = backend_network(backend, read_exported(file), file)
         for images in (random_inputs(2, (40, 40)), torch.randn(1, 2, 40, 40)):
-            require_equal(compare(network, found, images), "random input")
+            require_equal(compare_outputs(network, found, images), "random input")
 
 
 @pytest.mark.slow

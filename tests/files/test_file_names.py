@@ -17,8 +17,8 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute, case_name, folder_name, split_name, stem_of
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.prediction_request import resolve
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from tests.support.toy_pair import predictor
 
 SHAPE = (8, 6, 4)

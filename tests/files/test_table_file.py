@@ -9,8 +9,8 @@ import pytest
 
 from segcct.errors import DataError
 from segcct.files.table_file import read_rows_of, write_csv, write_records
-from segcct.inference.case_tables import merge_rows
-from segcct.inference.quality_rows import COLUMNS, read_rows
+from segcct.predictions.case_tables import merge_rows
+from segcct.predictions.quality_rows import COLUMNS, read_rows
 from segcct.tasks.classification.class_results import _read_image_results, write_image_results
 from segcct.tasks.classification.probability_table import read_table, write_table
 

@@ -16,8 +16,8 @@ from segcct.datasets.layouts import images_2d as pictures
 from segcct.errors import VolumeError
 from segcct.images.dicom import remarks
 from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.prediction_request import resolve
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from tests.support.dicom_files import enhanced, image, save, values
 from tests.support.toy_pair import CLASSES, predictor
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import get_scheme
 from segcct.datasets.layouts import find_cases, read_case
@@ -18,9 +18,9 @@ from segcct.errors import DataError, GeometryError
 from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.evaluation.scoring import read_reference
 from segcct.images.volume import Volume, check_same_grid
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.prediction_request import resolve
-from segcct.init import inspect_folder
+from segcct.init.folder_inspection import inspect_folder
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from tests.images.test_dicom_projections import flat
 from tests.support.dicom_files import image, save
 from tests.support.toy_pair import predictor

@@ -15,15 +15,15 @@ from segcct.cli import main
 from segcct.errors import ConfigError, ModelError
 from segcct.inference import adaptation
 from segcct.inference.adaptation import Adaptation
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.frozen_generator import load_frozen
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
-from segcct.metrics import pixel_accuracy
+from segcct.metrics import label_map_accuracy
 from segcct.model_card import Architecture, load_card, save_model
 from segcct.models.generator import Generator
 from segcct.models.zoo import create_model
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from tests.support.toy_pair import SIDE, Nearest, card, data_section, loaded_case, painter, save_painter
 
@@ -74,7 +74,7 @@ class TooBright(nn.Module):
 def accuracy(model: nn.Module, case: PreparedCase) -> float:
     with torch.no_grad():
         found = model(torch.from_numpy(case.standardize(case.image))).argmax(dim=1)
-    return pixel_accuracy(found.numpy(), case.label)
+    return label_map_accuracy(found.numpy(), case.label)
 
 
 def test_masks_that_explain_the_image_are_found(frozen, case):

@@ -18,13 +18,13 @@ from segcct.errors import ModelError, RunError, SplitError
 from segcct.images.volume import Volume
 from segcct.inference.ensemble import find_members
 from segcct.inference.ensemble_network import Ensemble
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import VIEWS, MeanOverViews
 from segcct.model_card import ModelCard, SchemeCard, save_model
 from segcct.models.zoo import create_model
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.run_folder import FoldsFolder
 from segcct.tasks.classification.classification_task import ClassificationTask
 from segcct.tasks.classification.classifier import Classifier

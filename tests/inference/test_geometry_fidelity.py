@@ -14,10 +14,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from scipy.spatial.transform import Rotation
 
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_files import load_mask
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import resolve
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_files import load_mask
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import resolve
 from tests.support.dicom_files import enhanced, image, save
 from tests.support.toy_pair import INTENSITIES, predictor
 

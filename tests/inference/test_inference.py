@@ -16,14 +16,14 @@ from segcct.datasets.layouts import find_cases, read_case, scheme_of
 from segcct.errors import DataError, GeometryError
 from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
-from segcct.inference import folder_prediction as folder
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inferers import SliceInferer
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import InferenceSettings, Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
+from segcct.predictions import folder_prediction as folder
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import Request, resolve
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation import training_overlays

@@ -25,14 +25,15 @@ from segcct.datasets.layouts.volumes import read_image
 from segcct.errors import DataError
 from segcct.images import nifti
 from segcct.images.volume import Volume
-from segcct.inference import folder_prediction, memory_estimate
+from segcct.inference import memory_estimate
 from segcct.inference.ensemble import common_card
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.memory_estimate import CaseMemory, check_memory, voxel_bytes
-from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture
+from segcct.predictions import folder_prediction
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import Request, resolve
 from segcct.preparation import slice_grid as grid
 from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation

@@ -14,12 +14,12 @@ from skimage import measure
 
 from segcct.errors import CheckpointError
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.postprocessing import check_steps, postprocess
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard, PostprocessingStep
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.runtime import STEPS
 from tests.support.toy_pair import CLASSES, Nearest, card, data_section, loaded_case
 

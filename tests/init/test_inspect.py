@@ -13,14 +13,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases
 from segcct.errors import DataError
 from segcct.images.volume import Volume
-from segcct.init import Findings, config_text, inspect_folder, recognize
-from segcct.init.config_text import names_left_or_right
+from segcct.init.config_text import Findings, config_text, names_left_or_right
+from segcct.init.folder_inspection import inspect_folder
+from segcct.init.recognition import recognize
 
 SHAPE = (24, 20, 12)
 CUBES = np.diag([1.0, 1.0, 1.0, 1.0])

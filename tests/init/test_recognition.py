@@ -11,15 +11,16 @@ import pytest
 import yaml
 from PIL import Image
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.split_drawing import make_splits
 from segcct.errors import DataError
 from segcct.images.volume import Volume
-from segcct.init import config_text, inspect_folder, recognize
-from segcct.init.config_text import _scalar
+from segcct.init.config_text import _scalar, config_text
+from segcct.init.folder_inspection import inspect_folder
+from segcct.init.recognition import recognize
 from tests.datasets.test_unread import save
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.cluster.vq import kmeans2
 
-from segcct.check import examine_dataset
+from segcct.check.dataset_check import examine_dataset
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import get_scheme
 from segcct.datasets.layouts import find_cases, read_case, scheme_of

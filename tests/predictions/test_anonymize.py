@@ -19,11 +19,11 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import Request, resolve
-from segcct.inference.predictions_index import read_key
 from segcct.inference.predictor import Predictor
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import Request, resolve
+from segcct.predictions.predictions_index import read_key
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
 from tests.support.toy_pair import card, data_section, loaded_case, predictor

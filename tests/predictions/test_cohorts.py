@@ -29,22 +29,22 @@ from segcct.files.lock import exclusive
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of, write_records
 from segcct.images.content_digest import content_digest
-from segcct.inference import folder_prediction as folder
-from segcct.inference import outcome_table, predictions_index
-from segcct.inference.case_journal import Journal, new_journal
-from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import CaseLoop, PredictCase, predict_folder
-from segcct.inference.folder_status import folder_status
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.mask_folder import Predictions
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.outcome_table import outcomes_after
-from segcct.inference.prediction_request import resolve
-from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor
-from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork
 from segcct.model_card import Architecture, save_model
 from segcct.models.zoo import create_model
+from segcct.predictions import folder_prediction as folder
+from segcct.predictions import outcome_table, predictions_index
+from segcct.predictions.case_journal import Journal, new_journal
+from segcct.predictions.case_tables import CaseTable
+from segcct.predictions.folder_prediction import CaseLoop, PredictCase, predict_folder
+from segcct.predictions.folder_status import folder_status
+from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.outcome_table import outcomes_after
+from segcct.predictions.prediction_request import resolve
+from segcct.predictions.predictions_index import Index
+from segcct.predictions.tracked_case import FolderCase, PredictedCase, TrackedWork
 from tests.support.toy_pair import card, data_section, predictor
 
 HOW = InferenceSettings(batch_size=4, precision="fp32", device="cpu")
@@ -269,7 +269,7 @@ def test_another_calibration_keeps_each_mask_until_it_is_replaced(best, images, 
     first, second = ([CaseTable("quality.csv", row_of_case, calibration=name)] for name in ("a", "b"))
     predict(best, images, output, tables=first)
     with monkeypatch.context() as patched:
-        patched.setattr("segcct.inference.mask_folder.run_cases", lambda *_, **__: iter(()))
+        patched.setattr("segcct.predictions.mask_folder.run_cases", lambda *_, **__: iter(()))
         predict(best, images, output, tables=second, existing="continue")
     save, seen = folder.save_mask, []
 
@@ -566,7 +566,7 @@ def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path
 
 
 def test_a_call_begins_also_while_somebody_asks_for_the_holder_of_its_lock(tmp_path, monkeypatch):
-    monkeypatch.setattr("segcct.inference.case_journal.secrets.token_hex", lambda _: "0" * 8)
+    monkeypatch.setattr("segcct.predictions.case_journal.secrets.token_hex", lambda _: "0" * 8)
     asked, begun = threading.Event(), threading.Event()
 
     def ask():

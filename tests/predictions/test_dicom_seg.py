@@ -21,12 +21,12 @@ from segcct.datasets.label_schemes import SCHEMES, custom_scheme, get_scheme
 from segcct.errors import EvaluationError, PackageError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
-from segcct.inference.dicom_segmentation import write_segmentation
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_files import load_mask
-from segcct.inference.mask_folder import Predictions
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import resolve
+from segcct.predictions.dicom_segmentation import write_segmentation
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_files import load_mask
+from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import resolve
 from segcct.report.segmentation_page import write_report
 from tests.support.dicom_files import enhanced, image, save
 from tests.support.toy_pair import predictor

@@ -14,10 +14,10 @@ from segcct.errors import DataError, EvaluationError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.figures import class_colors
 from segcct.images.volume import IMAGE_AFFINE, Volume
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.mask_files import load_mask, save_mask
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_files import load_mask, save_mask
+from segcct.predictions.prediction_request import resolve
 from segcct.report.segmentation_page import write_report
 from tests.support.toy_pair import INTENSITIES, predictor
 

@@ -13,12 +13,12 @@ import pytest
 from segcct.cli import main
 from segcct.errors import ModelError
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.mask_options import MaskOptions
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import SchemeCard, save_model
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import resolve
 from tests.support.toy_pair import CLASSES, HOW, Nearest, card, data_section, loaded_case, predictor
 
 

@@ -14,10 +14,10 @@ from segcct.case_runner import CaseOutcome, Done, Failed
 from segcct.datasets.case import Case
 from segcct.errors import DataError
 from segcct.files.atomic_file import sweep
-from segcct.inference.mask_folder import Predictions
-from segcct.inference.prediction_request import Request
-from segcct.inference.time_estimate import busy_seconds, time_estimate
-from segcct.inference.tracked_case import PredictedCase, Span
+from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.prediction_request import Request
+from segcct.predictions.time_estimate import busy_seconds, time_estimate
+from segcct.predictions.tracked_case import PredictedCase, Span
 from tests.support.toy_pair import data_section
 
 

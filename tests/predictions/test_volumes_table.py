@@ -9,11 +9,11 @@ import numpy as np
 
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.label_colors import ITK_SNAP, SLICER, write_label_colors
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
-from segcct.inference.volumes_table import volume_rows, volumes_table
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.label_colors import ITK_SNAP, SLICER, write_label_colors
+from segcct.predictions.prediction_request import resolve
+from segcct.predictions.volumes_table import volume_rows, volumes_table
 from tests.support.toy_pair import loaded_case, predictor
 
 CLASSES = ("low", "high", "none")

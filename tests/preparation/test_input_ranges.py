@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.preparation.input_ranges import measures_of, ranges_of, unlike
 from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.preparation_settings import Preparation

@@ -23,6 +23,7 @@ LEVELS = [
     {"phantom", "preparation", "model_card"},
     {"check", "run_folder", "export"},
     {"inference"},
+    {"predictions"},
     {"training", "evaluation", "quality"},
     {"report"},
     {"comparison", "tasks"},

@@ -17,18 +17,18 @@ from torch import nn
 from segcct.cli import main
 from segcct.datasets.split_record import Splits
 from segcct.images.volume import Volume
-from segcct.inference.case_tables import CaseTable
 from segcct.inference.ensemble_network import Ensemble
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
-from segcct.inference.prediction_request import load_case, resolve
 from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import read_rows
 from segcct.inference.reconstructor import Reconstructor
 from segcct.inference.shared_batches import images_per_batch
 from segcct.metrics import dice
 from segcct.model_card import CARD, save_model
+from segcct.predictions.case_tables import CaseTable
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import load_case, resolve
+from segcct.predictions.quality_rows import read_rows
 from segcct.quality.case_features import features_of_case
 from segcct.quality.quality_model import QualityModel
 from segcct.quality.quality_table import quality_table

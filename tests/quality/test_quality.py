@@ -25,14 +25,14 @@ from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, ModelError, RunError, SplitError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume
-from segcct.inference.case_tables import merge_rows
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import read_rows
 from segcct.inference.unseen_cases import UnseenCases
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import PostprocessingStep, SchemeCard, load_card
+from segcct.predictions.case_tables import merge_rows
+from segcct.predictions.quality_rows import read_rows
 from segcct.preparation.prepared_case import prepare_case
 from segcct.quality import (
     FEATURES,

@@ -16,8 +16,8 @@ from segcct.comparison.comparison_run import write_comparison
 from segcct.datasets.case import Case
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.prediction_request import Request
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import Request
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
 from tests.support.toy_pair import data_section, loaded_case, painter, predictor

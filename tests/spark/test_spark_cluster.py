@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 DRIVER = """
 import json, sys
 from segcct.cli import main
-from segcct.inference import folder_prediction
+from segcct.predictions import folder_prediction
 from segcct.spark.spark_start import spark_context
 from tests.support.held_prediction import HeldCase
 folder_prediction.PredictCase = HeldCase

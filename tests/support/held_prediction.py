@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from segcct.datasets.case import Case
-from segcct.inference.folder_prediction import PredictCase
-from segcct.inference.tracked_case import PredictedCase
+from segcct.predictions.folder_prediction import PredictCase
+from segcct.predictions.tracked_case import PredictedCase
 
 
 def held(output: Path) -> Path:

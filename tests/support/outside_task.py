@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, Dataset
 
 from segcct.config import Experiment, ModelSection, RunSection, TrainSection
 from segcct.config.base import Section
@@ -47,7 +46,7 @@ class Images:
     synthetic: bool = False
 
 
-class Noisy(TorchDataset):
+class Noisy(Dataset):
     def __init__(self, images: Images) -> None:
         self.images = images
 

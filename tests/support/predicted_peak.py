@@ -16,13 +16,13 @@ from torch import nn
 
 from segcct.hardware.memory import peak_memory_mb
 from segcct.inference import predictor as module
-from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
-from segcct.inference.volumes_table import volumes_table
 from segcct.model_card import Architecture
 from segcct.models.zoo import create_model
+from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.prediction_request import resolve
+from segcct.predictions.volumes_table import volumes_table
 from tests.support import toy_pair
 from tests.support.documents import ROOT
 

@@ -16,20 +16,20 @@ from segcct.tasks.pretraining.pretraining_task import PretrainingTask
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.task import Task
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from tests.support.drawn_pictures import write_folder
 from tests.support.toy_pair import CLASSES, data_section, loaded_case
 
 TRAIN = {"epochs": 2, "batch_size": 4, "ema": 0.9, "lr": 0.01}
 
 
-def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
+def volumes(workers: int) -> tuple[dict[str, Any], TrainingData]:
     """Data and training sections, and the dataset, of a training on one drawn case."""
     data = data_section()
     scheme = Scheme("custom", CLASSES)
     cases = [prepare_case(loaded_case(), Preparation.of(data), scheme)]
     content = {"data": data.model_dump(mode="json") | {"workers": workers}, "train": TRAIN | {"slices_per_epoch": 12}}
-    return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, "none", frozenset({"toy"}))
+    return content, TrainingData(scheme, Splits(("toy",), ()), cases, cases, "none", frozenset({"toy"}))
 
 
 def segmentation(workers: int, folder: Path) -> Task:

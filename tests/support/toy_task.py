@@ -39,7 +39,7 @@ class ToyTask:
 
     score = "val_dice"
     keeps_last = False
-    look_at_cases = "Look at these cases with `segcct check`; else lower"
+    loss_remedy = "Look at these cases with `segcct check`; else lower"
 
     def __init__(self, *, poison: int | None = None, ruin: int | None = None, hold: int | None = None) -> None:
         torch.manual_seed(0)

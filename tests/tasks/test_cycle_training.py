@@ -22,7 +22,7 @@ from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import CycleMethod
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled, augmented
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, painter, save_painter
 from tests.support.toy_pair import loaded_case as examined
@@ -138,7 +138,7 @@ def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prep
 
 
 def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
-    dataset = Dataset(
+    dataset = TrainingData(
         painter().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabeled=[without_label(prepared)]
     )
     plain, cycled = SegmentationTask(config(), dataset), SegmentationTask(cycle_config(generator), dataset)

@@ -19,7 +19,7 @@ from segcct.tasks.segmentation import segmentation_loss
 from segcct.tasks.segmentation.loss_maps import maps_of_batch
 from segcct.tasks.segmentation.segmentation_loss import LOSS_TERMS, LossTerm, SegmentationLoss
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, loaded_case, painter
 
@@ -67,7 +67,7 @@ def test_it_trains_with_the_distance_map_that_it_asks_for(boundary: None, tmp_pa
     overrides = {"train.loss.terms.boundary": 0.5, "train.loss.dice": 0}
     config = settings.build(SegmentationConfig, content, overrides, source="test")
     case = prepare_case(loaded_case(), painter().preparation, painter().scheme)
-    dataset = Dataset(painter().scheme, Splits(("toy",), ()), [case], [case], "")
+    dataset = TrainingData(painter().scheme, Splits(("toy",), ()), [case], [case], "")
     task = SegmentationTask(config, dataset)
     batch = next(iter(task.loader(0, 1)))
     expected = maps_of_batch(batch["label"], {"distance"}, task.scheme.num_classes)["distance"]

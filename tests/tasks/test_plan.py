@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segcct.config import SegmentationTrainSection
-from segcct.tasks.training_run import Plan, mean_of_stages, steps_of
+from segcct.tasks.training_run import Plan, mean_of_stages, training_steps
 
 
 def test_a_plan_without_a_known_peak_of_memory():
@@ -14,7 +14,7 @@ def test_a_plan_without_a_known_peak_of_memory():
 
 @pytest.mark.parametrize(("processes", "steps"), [(1, 3 * 10), (4, 3 * 3), (5, 3 * 2)])
 def test_processes_share_the_batches_of_an_epoch(processes, steps):
-    assert steps_of(SegmentationTrainSection(epochs=3, devices=processes, device="cpu"), 10) == steps
+    assert training_steps(SegmentationTrainSection(epochs=3, devices=processes, device="cpu"), 10) == steps
 
 
 def test_each_stage_of_a_training_counts_by_its_length():

@@ -27,7 +27,7 @@ from segcct.tasks.segmentation.postprocessing_choice import (
     Effect,
     MeasuredCase,
     MeasuredClass,
-    steps_of,
+    steps_for,
     table_of,
     try_all,
     try_together,
@@ -64,10 +64,10 @@ def test_what_helps_is_chosen_and_what_hurts_is_not() -> None:
     assert tried.helps
     assert tried.choice == Choice(largest=True)
     assert tried.effect.after - tried.effect.before == pytest.approx(180 / 200 - 180 / 205)
-    assert steps_of([tried]) == (PostprocessingStep(step="largest_component", classes=("a",)),)
+    assert steps_for([tried]) == (PostprocessingStep(step="largest_component", classes=("a",)),)
     halves = [measured(str(number), [50, 50], [45, 45]) for number in range(6)]
     (tried,) = try_all(halves, ["a"])
-    assert (tried.choice, tried.helps, steps_of([tried])) == (Choice(), False, ())
+    assert (tried.choice, tried.helps, steps_for([tried])) == (Choice(), False, ())
     mixed = [measured(str(number), [50, 40], [45, 40 * (number % 2)]) for number in range(6)]
     assert not try_all(mixed, ["a"])[0].helps
 

@@ -28,7 +28,7 @@ from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.slice_task import mean_scores
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, loaded_case
 
@@ -50,7 +50,7 @@ def toy_cases(noise: float) -> tuple[Scheme, list[PreparedCase]]:
 
 def toy_task(noise: float = 4.0, **overrides: object) -> ReconstructionTask:
     scheme, cases = toy_cases(noise)
-    dataset = Dataset(scheme, Splits(("toy",), ()), cases, cases, "none", frozenset({"toy"}))
+    dataset = TrainingData(scheme, Splits(("toy",), ()), cases, cases, "none", frozenset({"toy"}))
     return ReconstructionTask(config(**overrides), dataset)
 
 
@@ -153,7 +153,7 @@ def test_validation_cases_that_say_nothing_end_the_training():
     scheme, (case,) = toy_cases(noise=0)
     flat = replace(case, arrays={**case.arrays, "image": np.full_like(case.image, 0.5)})
     task = ReconstructionTask(
-        config(), Dataset(scheme, Splits(("toy",), ()), [case], [flat], "none", frozenset({"toy"}))
+        config(), TrainingData(scheme, Splits(("toy",), ()), [case], [flat], "none", frozenset({"toy"}))
     )
     with pytest.raises(TrainingError, match="each of its structures has one intensity"):
         task.validate(task.network, "cpu", 0, 1)
@@ -169,7 +169,7 @@ def test_a_change_of_intensity_needs_a_style(key):
 def test_some_of_many_validation_cases_select_the_weights():
     scheme, (case,) = toy_cases(noise=4)
     many = [replace(case, case_id=f"case{number:02}") for number in range(30)]
-    dataset = Dataset(scheme, Splits(("toy",), ()), [case], many, "none", frozenset({"toy"}))
+    dataset = TrainingData(scheme, Splits(("toy",), ()), [case], many, "none", frozenset({"toy"}))
     task = ReconstructionTask(config(**{"train.validate_cases": 4}), dataset)
     assert [case.case_id for case in task.validation_cases] == ["case00", "case10", "case19", "case29"]
     assert task.card({}).selected_on["cases"] == 4
@@ -192,7 +192,7 @@ def test_it_learns_what_the_mask_explains(tmp_path):
         image[index, 0] = np.where(label[index] == 2, 0.5 + 0.3 * np.cos(31 * (depth - 0.1)), image[index, 0])
     cases[0].arrays["image"][:] = image  # type: ignore[index]
     more = {"train.epochs": 15, "train.slices_per_epoch": 16, "train.lr": 1e-2, "augment.strength": 0}
-    task = ReconstructionTask(config(**more), Dataset(scheme, Splits(("toy",), ()), cases, cases, ""))
+    task = ReconstructionTask(config(**more), TrainingData(scheme, Splits(("toy",), ()), cases, cases, ""))
     before = task.validate(task.network, "cpu", 0, 1)["val_gain"]
     task.network.train()
     best = fit(task, RunFolder.create(tmp_path / "run"), task.config.train, seed=0)

@@ -25,7 +25,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.layouts import scheme_of
+from segcct.datasets.layouts.case_reading import scheme_of
 from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.datasets.layouts.patterns import drawn
 from segcct.datasets.layouts.study_ids import study_ids

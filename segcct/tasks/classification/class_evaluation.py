@@ -14,7 +14,6 @@ from segcct.errors import EvaluationError, items
 from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.file_names import absolute
-from segcct.inference.predictions_index import INDEX
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_scores import (
     brier_scores,
@@ -28,6 +27,7 @@ from segcct.metrics.confidence_intervals import summarize
 from segcct.metrics.defined_values import mean_of
 from segcct.metrics.metric_table import Quantity
 from segcct.plurals import counted
+from segcct.predictions.predictions_index import INDEX
 from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_class_results

@@ -9,7 +9,7 @@ from segcct.config import ClassificationConfig
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.predictions_index import INDEX
+from segcct.predictions.predictions_index import INDEX
 from segcct.progress import Progress
 from segcct.run_folder import FoldsFolder
 from segcct.tasks.classification.class_evaluation import evaluate_classes

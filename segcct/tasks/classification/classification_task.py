@@ -63,7 +63,7 @@ class ClassificationTask(Task):
     name = "classification"
     model_kind = "classifier"
     score = "val_accuracy"
-    look_at_cases = "Look at these images; else lower"
+    loss_remedy = "Look at these images; else lower"
     config: ClassificationConfig
     dataset: ClassificationDataset
 

@@ -17,9 +17,9 @@ from segcct.files.atomic_file import OTHER_OR_OVERWRITE, refuse_existing
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
-from segcct.inference.predictions_index import INDEX
-from segcct.inference.predictions_record import StoredTable
 from segcct.plurals import counted
+from segcct.predictions.predictions_index import INDEX
+from segcct.predictions.predictions_record import StoredTable
 from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.classifier import Classifier, normalized

@@ -15,8 +15,8 @@ import numpy as np
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of, write_csv
-from segcct.inference.predictions_index import INDEX
-from segcct.inference.predictions_record import StoredTable
+from segcct.predictions.predictions_index import INDEX
+from segcct.predictions.predictions_record import StoredTable
 
 TABLE = "predictions.csv"
 PREFIX = "p_"

@@ -25,7 +25,7 @@ from segcct.preparation.prepared_case import PreparedCase
 from segcct.run_folder import RunFolder
 from segcct.runtime import pad_to
 from segcct.tasks.slice_task import SliceTask, mean_scores
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from segcct.training.processes import gather
 
 _MOST_SLICES = 8
@@ -48,7 +48,9 @@ class PretrainingTask(SliceTask):
     keeps_last = True
     config: PretrainingConfig
 
-    def __init__(self, config: PretrainingConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
+    def __init__(
+        self, config: PretrainingConfig, dataset: TrainingData | None = None, *, resumed: bool = False
+    ) -> None:
         super().__init__(config, dataset, resumed=resumed)
         self.unlabeled = config.data.split.names_unlabeled
         self.score = "val_explained" if config.train.method == "mae" else "val_similarity"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Dataset
 
 from segcct.config import ReconstructionConfig
 from segcct.errors import TrainingError
@@ -23,11 +23,11 @@ from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss
 from segcct.tasks.slice_task import SliceTask, mean_scores
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from segcct.training.processes import gather
 
 
-class ConditionedSlices(TorchDataset[Any]):
+class ConditionedSlices(Dataset[Any]):
     """Training slices with the conditioning of the generator, distances and position, and the scale to [0, 1]."""
 
     def __init__(self, slices: SliceDataset, num_classes: int) -> None:
@@ -60,7 +60,9 @@ class ReconstructionTask(SliceTask):
     score = "val_gain"
     config: ReconstructionConfig
 
-    def __init__(self, config: ReconstructionConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
+    def __init__(
+        self, config: ReconstructionConfig, dataset: TrainingData | None = None, *, resumed: bool = False
+    ) -> None:
         super().__init__(config, dataset, resumed=resumed)
         self.criterion = ReconstructionLoss(config.train.loss)
 
@@ -74,7 +76,7 @@ class ReconstructionTask(SliceTask):
     def validated_on(self) -> dict[str, int]:
         return {"cases": len(self.validation_cases)}
 
-    def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
+    def samples(self, slices: SliceDataset) -> Dataset[Any]:
         return ConditionedSlices(slices, self.scheme.num_classes)
 
     def example(self, size: int, device: str) -> dict[str, Any]:

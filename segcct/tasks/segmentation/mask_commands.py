@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcct.errors import DataError
-from segcct.inference.case_tables import QUALITY
 from segcct.plurals import counted
+from segcct.predictions.case_tables import QUALITY
 from segcct.progress import Progress, say
 from segcct.tasks.task import Outcome
 from segcct.tasks.task_options import EvaluateOptions, PredictOptions, ReportOptions

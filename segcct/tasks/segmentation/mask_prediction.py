@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from segcct.inference.case_tables import QUALITY, VOLUMES, CaseTable
 from segcct.inference.ensemble import Models, find_members, splits_files
-from segcct.inference.folder_prediction import CaseLoop, cases_at_a_time, predict_folder, settings_of
-from segcct.inference.folder_status import FolderStatus, folder_status
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import default_settings
-from segcct.inference.mask_folder import Predictions
-from segcct.inference.outcome_table import outcomes_after
-from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
-from segcct.inference.time_estimate import time_estimate
-from segcct.inference.volumes_table import volumes_table
 from segcct.model_card import ModelCard
+from segcct.predictions.case_tables import QUALITY, VOLUMES, CaseTable
+from segcct.predictions.folder_prediction import CaseLoop, cases_at_a_time, predict_folder, settings_of
+from segcct.predictions.folder_status import FolderStatus, folder_status
+from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.outcome_table import outcomes_after
+from segcct.predictions.prediction_request import Request, resolve
+from segcct.predictions.time_estimate import time_estimate
+from segcct.predictions.volumes_table import volumes_table
 from segcct.progress import Progress, say
 from segcct.spark.spark_cases import SparkBackend, case_backend
 from segcct.tasks.task_options import PredictOptions

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from segcct.errors import DataError
-from segcct.inference.prediction_request import Request, load_case
 from segcct.inference.predictor import Predictor
+from segcct.predictions.prediction_request import Request, load_case
 from segcct.preparation.prepared_case import prepare_case
 from segcct.runtime import pad_to
 

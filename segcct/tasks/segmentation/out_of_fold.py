@@ -9,10 +9,10 @@ from segcct.config import SegmentationConfig
 from segcct.errors import DataError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.hardware.devices import pick_device
-from segcct.inference.folder_prediction import CaseLoop, predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
+from segcct.predictions.folder_prediction import CaseLoop, predict_folder
+from segcct.predictions.prediction_request import resolve
 from segcct.progress import Progress
 from segcct.report.segmentation_page import write_report
 from segcct.run_folder import FoldsFolder

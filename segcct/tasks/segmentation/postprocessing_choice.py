@@ -102,7 +102,7 @@ class MeasuredCase:
         names = tuple(each.name for each in self.classes)
         done = postprocess(predicted.copy(), steps, names, self.voxel_ml)
         scores = class_dice(done, reference, names).values()
-        return float(np.mean([1.0 if score is None else score for score in scores]))
+        return float(np.mean([1.0 if np.isnan(score) else score for score in scores]))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _choices(own: Sequence[MeasuredClass]) -> list[Choice]:
     return [replace(kind, fill=fill) for fill in (False, True) for kind in kinds]
 
 
-def steps_of(tried: Sequence[Tried]) -> tuple[PostprocessingStep, ...]:
+def steps_for(tried: Sequence[Tried]) -> tuple[PostprocessingStep, ...]:
     """The steps of the choices that help, for model.json."""
     chosen = [each for each in tried if each.helps]
     filled = tuple(each.name for each in chosen if each.choice.fill)
@@ -203,7 +203,7 @@ def table_of(tried: Sequence[Tried], together: Effect | None) -> str:
     lines = ["| class | best choice | Dice without | Dice with | difference [95% interval] | better, worse | |"]
     lines.append("|---|---|---|---|---|---|---|")
     for each in tried:
-        steps = ", ".join(str(step).partition(":")[0] for step in steps_of([each])) if each.helps else _words(each)
+        steps = ", ".join(str(step).partition(":")[0] for step in steps_for([each])) if each.helps else _words(each)
         lines.append(f"| {each.name} | {steps} | {_cells(each.effect)} | {'chosen' if each.helps else 'left out'} |")
     if together is not None:
         lines.append(f"| mean of classes | what was chosen, together | {_cells(together)} | |")

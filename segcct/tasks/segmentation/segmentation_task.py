@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Dataset
 
 from segcct.config import SegmentationConfig
 from segcct.datasets.split_record import Splits
@@ -16,6 +16,7 @@ from segcct.inference.frozen_generator import check_not_seen, load_frozen
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
+from segcct.metrics.defined_values import defined
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation.cycle_loss import CycleMethod
@@ -27,7 +28,7 @@ from segcct.tasks.segmentation.synthesis import STARTS, Synthesis
 from segcct.tasks.segmentation.training_overlays import Scores, save_overlay
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, UnlabeledMethod, WithUnlabeled, ramp_up
 from segcct.tasks.slice_task import SliceTask, mean_scores
-from segcct.tasks.training_dataset import Dataset
+from segcct.tasks.training_dataset import TrainingData
 from segcct.training.processes import gather
 
 
@@ -39,7 +40,9 @@ class SegmentationTask(SliceTask):
     score = "val_dice"
     config: SegmentationConfig
 
-    def __init__(self, config: SegmentationConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
+    def __init__(
+        self, config: SegmentationConfig, dataset: TrainingData | None = None, *, resumed: bool = False
+    ) -> None:
         super().__init__(config, dataset, resumed=resumed)
         self.criterion = SegmentationLoss(config.train.loss, self.scheme.num_classes)
         self.method = self._unlabeled_method()
@@ -61,7 +64,7 @@ class SegmentationTask(SliceTask):
         for model in (self.config.train.unlabelled.model, self.config.augment.generator):
             check_not_seen(model, splits)
 
-    def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
+    def samples(self, slices: SliceDataset) -> Dataset[Any]:
         method = self.method
         samples = slices if method is None else WithUnlabeled(slices, self.dataset.unlabeled, method.views)
         needs = self.criterion.needs
@@ -97,8 +100,8 @@ class SegmentationTask(SliceTask):
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         mine = {case.case_id: self._predict(network, device, case)[1] for case in self.dataset.val[rank::world]}
         scores = gather(mine, world)
-        defined = [[value for value in case.values() if value is not None] for case in scores.values()]
-        means = [np.mean(values) for values in defined if values]
+        known = [[value for value in case.values() if value is not None] for case in scores.values()]
+        means = [np.mean(values) for values in known if values]
         per_class = {f"val_dice_{name}": mean for name, mean in mean_scores(scores).items()}
         return {"val_dice": float(np.mean(means)) if means else 0.0, **per_class}
 
@@ -135,4 +138,5 @@ class SegmentationTask(SliceTask):
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
         settings = InferenceSettings(self.config.train.batch_size, self.config.train.precision, device)
         prediction = SliceInferer()(network, case, settings, self.config.data.image_size)
-        return prediction, class_dice(prediction, np.asarray(case.full_label), self.scheme.classes)
+        scores = class_dice(prediction, np.asarray(case.full_label), self.scheme.classes)
+        return prediction, {name: defined(score) for name, score in scores.items()}

@@ -1,0 +1,124 @@
+"""The cases below a folder, by its layout: sorted by id, with their patients; and the errors for what is no case."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from segcct.config import DataSection
+from segcct.config.expressions import search_patient
+from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
+from segcct.datasets.layouts.case_ids import clashes, with_ids
+from segcct.datasets.layouts.layout import Found
+from segcct.datasets.layouts.layout_lookup import get_layout
+from segcct.errors import DataError
+from segcct.plurals import counted, listed
+
+
+def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
+    """The cases below `data.root`, sorted by id; without labels where there are none.
+
+    Args:
+        data: root, layout, patterns.
+        strict: raise for the first case that lacks a channel; else leave such cases out.
+
+    Raises:
+        DataError: the root is missing or holds no case (with a drawing of the expected folder), an id is there twice,
+            or, when strict, a case is incomplete; `data.patient` finds no patient in an id.
+    """
+    return _cases(scan_cases(data), strict=strict)
+
+
+def find_new_cases(data: DataSection) -> list[Case]:
+    """The cases to predict below `data.root`: as `find_cases`, or, in a folder that is not laid out as the dataset was,
+    its files that are named as the dataset's are.
+
+    Raises:
+        DataError: as `find_cases`.
+    """
+    find_loose = get_layout(data.layout).find_loose
+    found = _found(data)
+    if find_loose is not None and not found.cases and not found.errors:
+        found = find_loose(data)
+    return _cases(_sorted(found, data), strict=True)
+
+
+def single_case(data: DataSection, file: Path) -> Case | None:
+    """The case of one file that holds every channel in the manner of the layout; None where a file is a volume or a
+    channel alone. Raises `DataError` for a file that lacks a channel."""
+    single = get_layout(data.layout).single
+    return None if single is None else single(data, file)
+
+
+def _cases(found: Found, *, strict: bool) -> list[Case]:
+    """The cases; when strict, the first error is raised."""
+    if strict and found.errors:
+        first, *others = found.errors
+        if others:
+            more = f"{counted(len(others), 'more problem')}: `segcct check` lists them all"
+            first.remedy = f"{first.remedy}. {more}" if first.remedy else more
+        raise first
+    return found.cases
+
+
+def scan_cases(data: DataSection, tree: FolderTree | None = None) -> Found:
+    """The whole cases below `data.root`, sorted by id, an error for each that is not, and notices.
+
+    Args:
+        data: root, layout, patterns.
+        tree: what lies below the root, where it is known already.
+
+    Raises:
+        DataError: the root is missing or holds nothing of the layout.
+    """
+    return _sorted(_found(data, tree), data)
+
+
+def _found(data: DataSection, tree: FolderTree | None = None) -> Found:
+    layout = get_layout(data.layout)
+    if not data.root.is_dir():
+        raise _nothing_there(data, f"the dataset folder {'is a file' if data.root.exists() else 'does not exist'}")
+    return layout.find(data, tree or FolderTree(data.root))
+
+
+def _sorted(found: Found, data: DataSection) -> Found:
+    """The cases by id with their patients; ids that are there twice become errors. Raises where there is nothing."""
+    if not found.cases and not found.errors:
+        raise _nothing_there(data, f"no case of layout {data.layout} in the dataset folder")
+    cases = with_ids(found.cases, data)
+    times = Counter(case.id for case in cases)
+    errors = [*found.errors, *clashes(cases, data)]
+    cases = [_with_patient(case, data) for case in cases if times[case.id] == 1]
+    return Found(sorted(cases, key=lambda case: case.id), errors, found.cases, found.notices)
+
+
+def _with_patient(case: Case, data: DataSection) -> Case:
+    if data.patient is None:
+        return case
+    match = search_patient(data.patient, case.id)
+    if match is None or not match[1]:
+        raise DataError(
+            "data.patient finds no patient in a case id",
+            file=case.files()[0],
+            found=case.id,
+            expected=f"a match of {data.patient}",
+            remedy="Correct the expression: every case needs a patient, so that no patient is in two splits",
+        )
+    return replace(case, patient=match[1])
+
+
+def _nothing_there(data: DataSection, what: str) -> DataError:
+    layout = get_layout(data.layout)
+    found = listed(FolderTree(data.root).files(), 5) or "an empty folder" if data.root.is_dir() else None
+    command = f"segcct phantom {layout.name} {shlex.quote(str(data.root))}"
+    phantom = f", or write a synthetic dataset with: {command}" if layout.phantom else ""
+    return DataError(
+        what,
+        file=data.root,
+        found=found,
+        expected="\n" + layout.example(data) + "\n",
+        remedy=f"Set data.root to the folder of the data{phantom}",
+    )
