@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from segcct import case_runner
-from segcct.check import examination as checking
+from segcct.check import dataset_check as checking
 from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.comparison import comparison_run as comparison
