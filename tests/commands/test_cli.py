@@ -221,6 +221,14 @@ def test_a_bug_is_not_taken_for_an_expected_failure(monkeypatch):
         main(["models"])
 
 
+def test_the_drawing_of_a_notebook_in_another_environment_is_not_asked_for(monkeypatch):
+    """Commands behind `!` inherit it, and the import of matplotlib fails for a module that is not there."""
+    for backend, expected in (("module://matplotlib_inline.backend_inline", None), ("svg", "svg")):
+        monkeypatch.setenv("MPLBACKEND", backend)
+        assert main(["doctor", "--no-speed", "--json"]) == 0
+        assert os.environ.get("MPLBACKEND") == expected
+
+
 def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["phantom", "acdc", str(tmp_path / "file" / "data"), "--cases", "1"]) == 1
