@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from segcct.config import Experiment
 from segcct.errors import ConfigError
-from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.mask_options import MASK_FORMATS, MaskOptions
 from segcct.tasks.task import task_named, task_of
 from segcct.tasks.task_options import CohortOptions, PredictOptions
 
@@ -98,12 +98,13 @@ def predict(
     Raises `SegcctError` where the model (such as a classifier), the input or an option cannot be used, or the folder
     has masks that `existing` does not provide for.
     """
+    from segcct.datasets.split_record import SPLIT_NAMES
     from segcct.predictions.mask_folder import Existing
 
     masks, cohort = masks or MaskOptions(), cohort or CohortOptions()
     _check("existing", existing, get_args(Existing))
-    _check("mask_format", masks.mask_format, ("nifti", "dicom-seg"))
-    _check("split", split, (None, "train", "val", "test"))
+    _check("mask_format", masks.mask_format, MASK_FORMATS)
+    _check("split", split, (None, *SPLIT_NAMES))
     from segcct.tasks.segmentation.mask_prediction import MaskPrediction  # imports PyTorch
 
     options = PredictOptions(settings, masks, quality, split, existing, cohort)

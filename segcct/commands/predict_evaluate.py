@@ -24,7 +24,7 @@ from segcct.commands.parser import (
     positive_int,
     refuse_unused,
 )
-from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.mask_options import MASK_FORMATS, MaskOptions
 from segcct.tasks.task import Outcome, TaskRow
 from segcct.tasks.task_options import CohortOptions, EvaluateOptions, PredictOptions, ReportOptions
 
@@ -87,7 +87,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=["nifti", "dicom-seg"],
+        choices=MASK_FORMATS,
         default="nifti",
         help="format of the masks: nifti, or for DICOM images dicom-seg, which hospital viewers show (needs the extra "
         "dicom); masks of 2-D images are PNG or TIFF (default %(default)s)",

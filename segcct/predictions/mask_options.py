@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MASK_FORMATS = ("nifti", "dicom-seg")
+"""Formats that may be asked for."""
+
 
 @dataclass(frozen=True)
 class MaskOptions:
     """What is written of each case."""
 
     mask_format: str = "nifti"
-    """`nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images."""
+    """One of `MASK_FORMATS`: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images."""
     keep_largest: bool = False
     """Keep only the largest component of each class."""
     probabilities: bool = False
