@@ -16,8 +16,8 @@ from segcct.training.step_time import step_seconds
 NAME, CHANNELS, CLASSES, SIZE, BATCH = "cct_unet_s", 1, 4, 224, 8
 DESCRIPTION = f"training step of {NAME}, {SIZE} x {SIZE} pixels, batch {BATCH}"
 MACHINES = (
-    ("two cores with AVX2, no bf16 instructions", {"fp32": 1.30, "bf16": 17.8}),
-    ("two cores of an AMD EPYC with bf16 instructions", {"fp32": 0.70, "bf16": 0.37}),
+    ("two cores of an AMD EPYC with AVX2, no bf16 instructions", {"fp32": 1.62, "bf16": 22.6}),
+    ("two cores of an AMD EPYC (Zen 5) with bf16 instructions", {"fp32": 0.51, "bf16": 0.29}),
 )
 """Seconds of the step elsewhere: two rows of docs/machines.md."""
 _ENOUGH_S = 5.0
