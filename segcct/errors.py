@@ -16,7 +16,7 @@ class SegcctError(Exception):
     Args:
         what: what is wrong, in a few words, without a full stop.
         file: the file or folder it was found in.
-        found: what was met.
+        found: what was found instead.
         expected: what is allowed.
         remedy: what to do next.
     """
@@ -132,7 +132,7 @@ class EvaluationError(SegcctError):
 
 
 class WorkerError(SegcctError):
-    """The process that worked on a case died; an executor gives this for the cases that died with it alone."""
+    """The process that worked on a case died; an executor reports this only for the cases that died with it."""
 
     kind = "a worker process died"
 
@@ -172,7 +172,7 @@ _debug = False
 
 
 def show_tracebacks(show: bool) -> None:
-    """Whether `show_traceback` prints (`--debug`)."""
+    """Set whether `show_traceback` prints (`--debug`)."""
     global _debug
     _debug = show
 

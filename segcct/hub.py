@@ -103,7 +103,7 @@ def _hub() -> Any:
 
 @contextmanager
 def _in_our_words(name: str) -> Iterator[None]:
-    """The failures of huggingface_hub, which names some of them in several lines, as one `HubError`."""
+    """Turn the failures of huggingface_hub, some of which take several lines, into a `HubError` of one line."""
     from huggingface_hub import errors
 
     try:
@@ -115,6 +115,8 @@ def _in_our_words(name: str) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         remedy = f"Check the name. If it is a private one: {_LOG_IN[0].lower()}{_LOG_IN[1:]}"
         raise HubError("no such repository", file=name, remedy=remedy) from error
+    except errors.HFValidationError as error:  # of a name that no repository can have
+        raise HubError("does not name a model", file=name, found=short_reason(error), expected=SHAPE) from error
     except errors.LocalEntryNotFoundError as error:
         raise HubError(
             "the server cannot be reached, and there is no earlier download",

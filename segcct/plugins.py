@@ -1,4 +1,4 @@
-"""Tables that other packages can add to: by modules named as entry points, imported when a table is asked for more."""
+"""Tables that other packages can extend by modules named as entry points, which are imported when a table is read."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class Registry(Mapping[str, Any]):
         return self._added
 
     def added(self) -> tuple[str, ...]:
-        """Names that other packages gave."""
+        """Names that other packages registered."""
         load_plugins(self._group)
         return tuple(self._added)
 
     def checked(self, name: str) -> str:
-        """The name. Raises `ValueError` that lists the names there are, where it is none of them."""
+        """The name itself. Raises `ValueError`, which lists the valid names, where it is not one of them."""
         if name in self:
             return name
         import difflib

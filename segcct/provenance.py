@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -22,8 +23,8 @@ def provenance(fingerprint: str | None = None) -> dict[str, Any]:
 
 
 def invocation() -> str:
-    """The command line of this process."""
-    return " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line of this process, quoted so that a shell takes it again."""
+    return shlex.join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def versions(fingerprint: str | None = None) -> dict[str, Any]:

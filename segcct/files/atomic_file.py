@@ -74,8 +74,8 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, stem: str) -> Iterator[Path]:
-    """A folder in `parent` that exists within the block alone, named like what is not finished, so that `sweep` removes
-    what a killed process leaves. Only its owner may enter it."""
+    """A folder in `parent` that exists only within the block, and that only its owner may enter. It is named like an
+    unfinished file, so that `sweep` removes what a killed process leaves."""
     sweep_once(parent)
     folder = parent / f".{stem}-part-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)
@@ -92,14 +92,14 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file or folder is named as `atomic_path` names what is not finished."""
+    """Whether a name is one that `atomic_path` gives to an unfinished file or folder."""
     return _TEMPORARY.match(name) is not None
 
 
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
-    """Remove what killed processes left of files with these names, which no running process may be writing.
+    """Remove what killed processes left of files with these names. No running process may be writing them.
 
-    What could also be of a file with another name stays: `sweep` removes it after a day.
+    What could also belong to a file with another name stays: `sweep` removes it after a day.
     """
     wanted = {_stem_and_suffixes(Path(name)) for name in names if len(os.fsencode(name)) < _LONGEST_STEM}
     for file in folder.iterdir() if folder.is_dir() else ():
@@ -108,7 +108,7 @@ def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove from a folder what processes left behind that were killed: unfinished files, and locks nobody holds."""
+    """Remove from a folder what killed processes left behind a day ago or longer: unfinished files, and free locks."""
     try:
         leftovers = [path for path in folder.iterdir() if is_temporary(path.name) or is_lock(path)]
     except OSError:
@@ -132,7 +132,7 @@ def sweep_once(folder: Path) -> None:
 
 
 def _stem_and_suffixes(path: Path) -> tuple[str, str]:
-    """Of the temporary file of a target: suffixes tell readers and writers the format."""
+    """Parts of a temporary file's name; it keeps the target's suffixes, which tell readers and writers the format."""
     suffixes = "".join(path.suffixes[-2:])
     stem = os.fsencode(path.name.removesuffix(suffixes))[:_LONGEST_STEM].decode(errors="ignore").lstrip(".")
     return stem, suffixes

@@ -27,7 +27,7 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def is_full(folder: Path) -> bool:
-    """Whether the disk of a folder has no room left that anything could be written into."""
+    """Whether the disk of a folder has no room left to write anything."""
     free = free_bytes(folder)
     return free is not None and free < _ROOM_BYTES
 

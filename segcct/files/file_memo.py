@@ -72,7 +72,7 @@ class FileMemo:
             kind: what is computed.
             file: an ordinary file.
             compute: makes the value, as plain JSON.
-            valid: whether a cached value is one of that kind at all.
+            valid: whether a cached value has the form of that kind.
 
         Raises `OSError` where there is no such file, and whatever `compute` raises.
         """
@@ -95,8 +95,8 @@ class FileMemo:
         return value
 
     def save(self) -> None:
-        """Keep what is settled, of files that are still there, for the next process. A disk that is full or
-        read-only keeps what it has."""
+        """Store the settled values of files that still exist, for the next process. Where the disk is full or
+        read-only, the memo stays as it was."""
         if self.path is None or not self._changed:
             return
         settled = {

@@ -6,10 +6,12 @@ patient's.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path, PurePath
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+METAIMAGE_SUFFIXES = (".mha", ".mhd")
 DICOM_SUFFIXES = (".dcm", ".ima")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 NPZ_SUFFIXES = (".npz",)
@@ -17,10 +19,10 @@ ARRAY_SUFFIXES = (".npy.h5", *HDF5_SUFFIXES, *NPZ_SUFFIXES)
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
 EXACT_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".bmp")
 """Images that keep values exactly, as JPEG does not."""
-VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES + METAIMAGE_SUFFIXES
 _OTHERS = (".webp", ".npy", ".tar.gz", ".tgz", ".tar", ".csv")
 _LONGEST_FIRST = sorted(
-    (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES, *_OTHERS), key=len, reverse=True
+    (*VOLUME_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES, *_OTHERS), key=len, reverse=True
 )
 
 
@@ -43,8 +45,18 @@ def case_name(path: Path) -> str:
     return folder_name(path) if path.is_dir() else stem_of(path.name)
 
 
+def composed(name: str) -> str:
+    """A name in composed Unicode, for comparisons: macOS often stores `ü` as `u` and a mark."""
+    return unicodedata.normalize("NFC", name)
+
+
+def spellings(name: str) -> list[str]:
+    """A name as it is and in its other spellings in Unicode, if any: see `composed`."""
+    return list(dict.fromkeys((name, composed(name), unicodedata.normalize("NFD", name))))
+
+
 def folder_name(folder: Path) -> str:
-    """A folder's own name, also where it is a link; `.` and `..`, which are no names, are looked up."""
+    """A folder's own name, also where it is a link; `.` and `..`, which are not names, are resolved."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
@@ -53,8 +65,3 @@ def absolute(path: Path) -> str:
     parts = path.parts
     upwards = max((place + 1 for place, part in enumerate(parts) if part == ".."), default=0)
     return str(Path(*parts[:upwards]).resolve().joinpath(*parts[upwards:]) if upwards else path.absolute())
-
-
-def link_target(path: Path) -> str | None:
-    """Where a link points to, for a message about a file that is not there; None for a path that is not a link."""
-    return f"a link to {path.readlink()}" if path.is_symlink() else None

@@ -17,8 +17,8 @@ from segcct.errors import DataError, SegcctError, short_reason
 from segcct.files.atomic_file import atomic_path
 from segcct.files.small_file import read_small
 
-MOST_BYTES = 128 * 2**20
-"""An index of a million images stays below."""
+MOST_BYTES = 2**30
+"""predictions.json of a million images, at 700 to 1,000 bytes each, stays below."""
 MOST_LEVELS = 100
 _MOST_DIGITS = 20
 _KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}

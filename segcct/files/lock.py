@@ -80,7 +80,7 @@ def exclusive(
 
 
 def waiting(file: Path, *, most_s: float = 3600.0) -> AbstractContextManager[None]:
-    """Hold the lock `file`, after those who hold it now; for work that is short, or that another may have done.
+    """Hold the lock `file`, waiting for whoever holds it now; for work that is short, or that another may do first.
 
     Raises as `exclusive`, where it was not free for `most_s` seconds.
     """
@@ -158,7 +158,7 @@ def _open(file: Path) -> int:
 
 
 def _of_another_user(file: Path, cause: OSError) -> StorageError:
-    """A lock that this user may not open: it stays where a command of another one was killed."""
+    """The error for a lock that this user may not open, as a killed command of another user leaves it."""
     try:
         owner = file.owner()
     except (OSError, KeyError, NotImplementedError):

@@ -3,6 +3,7 @@ gigabytes is refused instead of read."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -16,7 +17,10 @@ def read_small(file: Path, most_bytes: int) -> bytes:
     if file.exists() and not file.is_file():
         raise ValueError("a folder or a device")
     with file.open("rb") as stream:
-        content = stream.read(most_bytes + 1)
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(min(size, most_bytes) + 1)  # that much memory is taken before the first byte is read
+        if len(content) > size:  # it has grown, or its file system does not know sizes
+            content += stream.read(most_bytes + 1 - len(content))
     if len(content) > most_bytes:
         raise ValueError(f"more than {most_bytes:,} bytes")
     return content

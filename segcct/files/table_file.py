@@ -13,6 +13,7 @@ from segcct.escape import for_cell, from_cell
 from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import reason_of_parse
 from segcct.files.small_file import read_small
+from segcct.plurals import listed
 
 MOST_BYTES = 512 * 2**20
 
@@ -64,9 +65,8 @@ def read_rows_of(
     """
     lines = _lines(file, error, remedy, most_bytes)
     header = lines[0][1] if lines else []
-    missing = [name for name in columns if name not in header]
-    if missing or not header:
-        found = "an empty file" if not header else ", ".join(missing)
+    if not header or not set(columns) <= set(header):
+        found = listed(header, 8) or "an empty file"
         raise error("columns are missing", file=file, found=found, expected=", ".join(columns) or None, remedy=remedy)
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)

@@ -1,4 +1,4 @@
-"""Where voxels lie: the convention of positions, and the affines and lengths that are believed."""
+"""Where voxels lie: the convention of positions, and which affines and lengths are plausible."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from segcct.errors import VolumeError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Positions of DICOM and ITK to those of NIfTI."""
+"""From positions of DICOM and ITK to those of NIfTI."""
 _STEP_MM = (1e-9, 1e9)
-"""Shortest and longest step of a voxel that is believed."""
+"""Shortest and longest plausible step from voxel to voxel."""
 _LEAST_VOLUME = 1e-6
-"""Volume of a voxel by that of a box with the same steps; below, two axes run the same way."""
+"""Least volume of a voxel, as a fraction of that of a box with the same steps; below it, axes are nearly parallel."""
 
 
 def are_lengths(words: Iterable[str]) -> bool:
-    """Whether the words of a text header are numbers in mm that are believed; ITK takes others for 0 or 1."""
+    """Whether the words of a text header are plausible numbers in mm; ITK reads others as 0 or 1."""
     try:
         return all(abs(float(word)) <= _STEP_MM[1] for word in words)
     except ValueError:
@@ -26,7 +26,7 @@ def are_lengths(words: Iterable[str]) -> bool:
 
 
 def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
-    """The (4, 4) affine. Raises `VolumeError` where it is not finite, not invertible or of no sensible size."""
+    """The (4, 4) affine. Raises `VolumeError` where it is not finite, not invertible or of an implausible size."""
     with np.errstate(all="ignore"):
         steps = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         volume = abs(np.linalg.det(affine[:3, :3])) / steps.prod() if np.isfinite(steps).all() else 0.0

@@ -23,7 +23,7 @@ _ENDING = ".npy"
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MOST_AT_ONCE = 2**20
-"""Bytes of an archive's directory, which is read at once: some 15,000 arrays."""
+"""Most bytes of an archive's directory: that of some 15,000 arrays."""
 
 
 def array_names(file: Path) -> list[str]:
@@ -47,7 +47,7 @@ def array_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def array_shape(file: Path, name: str) -> tuple[int, ...]:
-    """Shape of one array. Raises `VolumeError` as `read_array`."""
+    """Shape of one array. Raises `VolumeError` as `read_arrays`."""
     if not _is_npz(file):
         about = file.stat() if file.exists() else None
         shapes = _hdf5_shapes(file.absolute(), about.st_size, about.st_mtime_ns, about.st_ino) if about else {}
@@ -56,17 +56,12 @@ def array_shape(file: Path, name: str) -> tuple[int, ...]:
         return shape
 
 
-def read_array(file: Path, name: str) -> np.ndarray:
-    """One array of numbers.
+def read_arrays(files: Sequence[Path], name: str) -> list[np.ndarray]:
+    """The array of numbers of that name in each of some files, faster than one by one.
 
     Raises:
-        VolumeError: damaged, no such array, no numbers, or values that are not in the file.
+        VolumeError: a file is damaged or lacks the array, or the array holds no numbers or has its values elsewhere.
     """
-    return read_arrays([file], name)[0]
-
-
-def read_arrays(files: Sequence[Path], name: str) -> list[np.ndarray]:
-    """The array of that name in each of some files, faster than one by one. Raises `VolumeError` as `read_array`."""
     npz = {file: _read_npz(file, name) for file in files if _is_npz(file)}
     others = iter(ask("array", [file for file in files if file not in npz], name))
     return [npz[file] if file in npz else next(others) for file in files]
@@ -78,7 +73,7 @@ def _is_npz(file: Path) -> bool:
 
 @lru_cache(maxsize=4096)
 def _hdf5_shapes(file: Path, *_stamp: int) -> dict[str, list[int]]:
-    """Shapes of the first arrays of a file that can be read; cached, as the next question is for another of them."""
+    """Shapes of the first readable arrays of a file; cached, as the next question is often about another."""
     shapes: dict[str, list[int]] = ask("readable shapes", [file])[0]
     return shapes
 
@@ -90,7 +85,7 @@ def _read_npz(file: Path, name: str) -> np.ndarray:
 
 
 class _Archive(io.BufferedReader):
-    """The bytes of an archive, of which `zipfile` takes a part at once only where it reads the whole directory."""
+    """The bytes of an archive, with a bound on its directory, which is all that `zipfile` reads in one go."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_AT_ONCE:

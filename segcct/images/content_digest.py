@@ -6,23 +6,16 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from segcct.errors import DataError, VolumeError
 from segcct.files.file_memo import FileMemo
-from segcct.images.metaimage import data_file_of_metaimage
-from segcct.images.nrrd import data_file_of_nrrd
-from segcct.images.size_limits import refuse_special
+from segcct.images.formats import format_named
+from segcct.images.size_limits import refuse_unreadable
 from segcct.images.voxel_data import companion
 
-_DATA_FILE = {
-    ".mhd": data_file_of_metaimage,
-    ".mha": data_file_of_metaimage,
-    ".nhdr": data_file_of_nrrd,
-    ".nrrd": data_file_of_nrrd,
-}
-"""Suffix of a format whose header may name the file of its voxels -> what reads that name."""
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
 _DIGEST = re.compile("[0-9a-f]{40}")
 
@@ -57,33 +50,34 @@ def file_digest(file: Path, memo: FileMemo) -> str:
     return digest
 
 
+def files_of(path: Path, memo: FileMemo) -> list[Path]:
+    """All files of an image; the header alone where it names a file that reading the image will refuse."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    suffix = path.suffix.lower()
+    with suppress(OSError, VolumeError):
+        if suffix in _PAIRS:
+            return [path, companion(path, path.with_suffix(_PAIRS[suffix]).name)]
+        named = format_named(path.name)
+        if named is not None and named.text is not None:
+            read = named.text.data_file
+            name = memo.value("data file", path, lambda: read(path), lambda value: isinstance(value, str | None))
+            return [path] if name is None else [path, companion(path, name)]
+    return [path]
+
+
 def is_one_file(path: Path) -> bool:
     """Whether all of an image lies in that file: no folder, and no header of voxels in another file."""
-    return path.suffix.lower() not in {*_PAIRS, *_DATA_FILE} and path.is_file()
+    named = format_named(path.name)
+    in_parts = path.suffix.lower() in _PAIRS or (named is not None and named.text is not None)
+    return not in_parts and path.is_file()
 
 
 def _content(file: Path) -> str:
-    refuse_special(file)
+    refuse_unreadable(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 
 
 def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-
-
-def files_of(path: Path, memo: FileMemo) -> list[Path]:
-    """All files of an image; where the reading of the image will refuse one that its header names, the header alone."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    suffix = path.suffix.lower()
-    try:
-        if suffix in _PAIRS:
-            return [path, companion(path, path.with_suffix(_PAIRS[suffix]).name)]
-        if suffix in _DATA_FILE:
-            read = _DATA_FILE[suffix]
-            name = memo.value("data file", path, lambda: read(path), lambda value: isinstance(value, str | None))
-            return [path] if name is None else [path, companion(path, name)]
-    except (OSError, VolumeError):
-        pass
-    return [path]

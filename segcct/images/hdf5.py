@@ -41,7 +41,7 @@ _MOST_ANSWER = 2**26
 
 
 class _DiedError(Exception):
-    """The process that reads ended before its answers were whole."""
+    """The process that reads ended before it had answered in full."""
 
     def __init__(self, code: int) -> None:
         super().__init__(_ending(code))
@@ -99,7 +99,7 @@ class _Reader:
             raise
 
     def stop(self, *, patience_s: float = 0.0) -> int:
-        """End the process, where there is one, unless it ends by itself; its exit code."""
+        """End the process, if there is one and it does not end by itself within `patience_s`; returns its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -112,7 +112,7 @@ class _Reader:
         return process.wait()
 
     def leave_to_parent(self) -> None:
-        """After a fork: the process answers the parent alone."""
+        """After a fork: the process goes on answering the parent alone."""
         process, self._process = self._process, None
         self._turn = threading.Lock()
         if process is not None:

@@ -6,7 +6,6 @@ SimpleITK reads the geometry of a header; where the voxels are, and the voxels, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,9 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
 from segcct.images.affines import LPS_TO_RAS
-from segcct.images.metaimage import voxels_of_metaimage
-from segcct.images.nrrd import voxels_of_nrrd
+from segcct.images.formats import format_named
 from segcct.images.size_limits import AGAIN, volume_shape
 from segcct.images.voxel_data import VoxelData
-
-_FORMATS: dict[str, tuple[str, Callable[[Path], VoxelData]]] = {
-    ".nrrd": ("NrrdImageIO", voxels_of_nrrd),
-    ".nhdr": ("NrrdImageIO", voxels_of_nrrd),
-    ".mha": ("MetaImageIO", voxels_of_metaimage),
-    ".mhd": ("MetaImageIO", voxels_of_metaimage),
-}
-"""Suffix -> ITK's reader of that format, so that no other is tried, and ours of where the voxels are."""
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -42,11 +32,13 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
 
 def _opened(path: Path) -> tuple[VoxelData, tuple[int, int, int], np.ndarray]:
     """Where the voxels are, shape (X, Y, Z) and affine as ITK understands the header."""
-    image_io, voxels_of = next(row for suffix, row in _FORMATS.items() if path.name.lower().endswith(suffix))
-    voxels = voxels_of(path)
+    named = format_named(path.name)
+    assert named is not None
+    assert named.text is not None
+    voxels = named.text.voxels(path)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(image_io)
+    reader.SetFileName(_name_for_itk(path))
+    reader.SetImageIO(named.text.image_io)
     warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's warnings go to stderr and name no file
     try:
@@ -58,12 +50,31 @@ def _opened(path: Path) -> tuple[VoxelData, tuple[int, int, int], np.ndarray]:
         sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     voxels.check()
     if reader.GetNumberOfComponents() > 1:
+        if any(key.startswith("Segment0_") for key in reader.GetMetaDataKeys()):
+            raise VolumeError(
+                "its segments overlap, so a voxel may have several labels",
+                file=path,
+                found=f"{reader.GetNumberOfComponents()} layers",
+                expected="one label per voxel",
+                remedy="Export the segmentation from 3D Slicer as a label map",
+            )
         raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
     size = reader.GetSize()
     shape = volume_shape(size, path)
     if math.prod(size) != math.prod(voxels.shape):
         raise VolumeError("its header gives no usable size", file=path, found=f"{size} and {voxels.shape}")
     return voxels, shape, np.diag([*voxels.units_mm, 1.0]) @ _affine(reader)
+
+
+def _name_for_itk(path: Path) -> str:
+    """The path as text. ITK aborts the whole process over one that is not UTF-8, which raises `VolumeError` here."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        remedy = "Rename the file, or the folder that it is in"
+        raise VolumeError("its path is not UTF-8, so it cannot be opened", file=path, remedy=remedy) from None
+    return name
 
 
 def _affine(reader: sitk.ImageFileReader) -> np.ndarray:

@@ -66,7 +66,7 @@ def voxels_of_metaimage(path: Path) -> VoxelData:
 
 
 def data_file_of_metaimage(path: Path) -> str | None:
-    """The name that `ElementDataFile` gives; None where they follow the header. Raises as `voxels_of_metaimage`."""
+    """The name that `ElementDataFile` gives; None for voxels behind the header. Raises as `voxels_of_metaimage`."""
     return _data_file(_header(path))
 
 

@@ -36,7 +36,7 @@ _SCALES = (1e-30, 1e30)
 _SCALED_VOXELS = 2**20
 """Voxels that are scaled at a time."""
 _MOST_BEHIND = 2**26
-"""Bytes behind the voxels of a compressed file, to the end of which its checksum is looked for."""
+"""Most bytes that are read after the voxels of a compressed file, to reach its checksum."""
 
 
 def read_nifti_header(path: Path) -> nib.Nifti1Header:
@@ -98,7 +98,7 @@ def affine_of(header: nib.Nifti1Header, path: Path) -> np.ndarray:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[tuple[BufferedReader, Inflated | BufferedReader]]:
-    """The open file and its content; what goes wrong inside becomes a `VolumeError` that says what the file is."""
+    """The open file and its content; an error in the block becomes a `VolumeError` that says what the file may be."""
     try:
         with path.open("rb") as raw:
             yield raw, Inflated(raw) if path.name.lower().endswith(".gz") else raw
@@ -107,7 +107,7 @@ def _readable(path: Path) -> Iterator[tuple[BufferedReader, Inflated | BufferedR
 
 
 def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path) -> tuple[nib.Nifti1Header, int]:
-    """The header, fixed where nibabel knows how, and the bits of a voxel that it gave before."""
+    """The header with nibabel's repairs, and the bits per voxel that it gave before them."""
     first = read_exactly(content, 4).tobytes()
     sizes = [size for size in (int.from_bytes(first, order) for order in ("little", "big")) if size in _SIZES]
     if not sizes:
@@ -170,7 +170,9 @@ def _scaled(array: np.ndarray, header: nib.Nifti1Header, path: Path) -> np.ndarr
 
 
 def _found(path: Path, error: Exception) -> str:
-    """What a file that is no NIfTI seems to be, from its first bytes; else the reader's own words."""
+    """What a file that is not NIfTI seems to be, by its first bytes; otherwise the reader's own message."""
+    if isinstance(error, OSError) and error.errno is not None:  # such as missing permission: it cannot be opened here
+        return short_reason(error)
     with path.open("rb") as stream:
         head = stream.read(352)
     if head.lstrip()[:1] == b"<":

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from segcct.errors import SegcctError, VolumeError, short_reason
-from segcct.images.size_limits import refuse_special
+from segcct.images.size_limits import refuse_unreadable
 
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
 BANDS = ("red", "green", "blue")
@@ -33,16 +33,19 @@ _CAMERA = ("JPEG", "MPO")
 """Pillow's names of JPEG files, the latter of several images."""
 _BITS_PER_SAMPLE = 258
 _ORIENTATION, _MIRRORED, _TURNED = 274, (2, 3, 4), (5, 6, 7, 8)
-"""The tag of TIFF and EXIF that says how an image is to be turned, and its values that keep rows and columns, and that
-exchange them."""
+"""The tag of TIFF and EXIF that says how to turn an image, its values that keep rows and columns, and those that swap
+them."""
 _DEEP_GRAY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _FACTORS = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
 
 
 def mask_values(file: Path) -> np.ndarray:
-    """(X, Y, Z) values of a mask as stored; of 1 bit, as shown: 1 is white. Raises `VolumeError` for no image, one in
-    colors, or one of a single color whose region is in its transparency."""
+    """(X, Y, Z) values of a mask as stored; where they have 1 bit, as shown: 1 is white.
+
+    Raises:
+        VolumeError: as `read_pages`, or a mask in colors, or of a single color with its region in its transparency.
+    """
     pages = read_pages(file, palette=True)
     if pages.ndim == 4:
         if (pages != pages[..., :1]).any():
@@ -68,6 +71,7 @@ def read_pages(file: Path, *, palette: bool = False) -> np.ndarray:
     """
     try:
         with open_upright(file) as opened:
+            of_gif = opened.format == "GIF"
             pages = [_page(frame, file, palette=palette) for frame in frames(opened, file)]
     except (SegcctError, MemoryError):
         raise
@@ -76,7 +80,9 @@ def read_pages(file: Path, *, palette: bool = False) -> np.ndarray:
     kinds = Counter(page.shape for page in pages)
     if len(kinds) > 1:
         found = "; ".join(f"{count} of {shape}" for shape, count in kinds.most_common(4))
-        raise VolumeError("pages differ in size or color", file=file, found=found, expected="pages of one volume")
+        remedy = "Save it as TIFF: Pillow turns all frames of a GIF but the first into colors" if of_gif else None
+        expected = "pages of one volume"
+        raise VolumeError("pages differ in size or color", file=file, found=found, expected=expected, remedy=remedy)
     return np.stack(pages)
 
 
@@ -92,7 +98,7 @@ def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str
         VolumeError: another format, damaged at its beginning, or too large.
     """
     if isinstance(source, Path):
-        refuse_special(source)
+        refuse_unreadable(source)
     # What Pillow warns of in damaged files is an error or does not matter, and its warnings do not name the file.
     for category in (UserWarning, Image.DecompressionBombWarning):
         warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
@@ -136,7 +142,7 @@ def open_upright(file: Path) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> object:
-    """By EXIF, of an image that is not decoded yet; 1, as stored, where there is none, or it is damaged, so that no
+    """The EXIF orientation of an image that is not decoded yet; 1 (as stored) where it is absent, or so damaged that no
     viewer follows it."""
     try:
         return Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG would decode the image
@@ -172,11 +178,11 @@ def _refuse_many(pages: int, pixels: int, file: str | Path) -> None:
 
 
 def check_page(image: Image.Image, file: str | Path) -> None:
-    """By its head, before any pixel is decoded.
+    """Check a page by its header, before any pixel is decoded.
 
     Raises:
-        VolumeError: too large, or a TIFF whose orientation exchanges rows and columns: Pillow turned those rightly in
-            some versions, wrongly in others.
+        VolumeError: too large, or a TIFF whose orientation swaps rows and columns, which some versions of Pillow get
+            wrong.
     """
     width, height = image.size
     if width * height > MOST_PIXELS:

@@ -11,32 +11,40 @@ import numpy as np
 
 from segcct.errors import SegcctError, VolumeError, short_reason
 from segcct.hardware.memory import free_memory_gb
+from segcct.plurals import sized
 
 MOST_VOXELS = 2**32
-"""Of the largest volume that is read, where the memory is there: 2048 x 2048 x 1024."""
+"""Voxels of the largest volume that is read, memory permitting: 2048 x 2048 x 1024."""
 MOST_BYTES = 2**33
 """Bytes of voxels in one file."""
 DEFLATE_RATIO = 1032
 """Bytes that one byte of a deflate stream (gzip, zip, PNG) can become, at most."""
 _MOST_BLOWN_UP = 3 * 2**30
-"""Bytes of voxels that may come out of a compressed file below a hundredth their size, such as a mask in float64: 1500
-slices of 512 x 512. That takes about six seconds."""
+"""Most bytes of voxels from a compressed file that has less than a hundredth of that size: 1500 slices of 512 x 512, as
+of a mask in float64. That takes about six seconds."""
 _USUAL_RATIO = 100
 _WORTH_ASKING = 2**28
 """Claims below this many bytes are not compared with the free memory."""
 AGAIN = "Copy or download it again"
 
 
-def refuse_special(path: Path) -> None:
-    """Raises `VolumeError` for what is neither file nor folder: a pipe or a device would be waited for or never end."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+def refuse_unreadable(path: Path) -> None:
+    """Raises `VolumeError` where a path is missing or not a file or folder: a pipe could block, a device never end.
+
+    The error names the target of a broken link, as of data that was not fetched.
+    """
+    if not path.exists():
+        target = f"a link to {path.readlink()}" if path.is_symlink() else None
+        remedy = "Fetch the data (datalad get, git annex get), or correct the link" if target else None
+        raise VolumeError("no such file or folder", file=path, found=target, remedy=remedy)
+    if not path.is_file() and not path.is_dir():
         raise VolumeError("not a file that can be read", file=path, found="a pipe, socket or device")
 
 
 @contextmanager
 def damage_refused(file: Path) -> Iterator[None]:
     """Raises `VolumeError` for whatever a library raises over a damaged file."""
-    refuse_special(file)
+    refuse_unreadable(file)
     try:
         yield
     except (SegcctError, MemoryError):
@@ -46,7 +54,7 @@ def damage_refused(file: Path) -> Iterator[None]:
 
 
 def no_array(name: str, names: Sequence[str], file: Path) -> VolumeError:
-    """A file of named arrays lacks one; `names` are the first of those that it has."""
+    """The error for a file that lacks a named array; `names` are the first of those that it has."""
     return VolumeError(
         f"cannot be read: no array '{name}'", file=file, found=", ".join(names) or "no array", expected=name
     )
@@ -72,7 +80,7 @@ def refuse_claim(
         shape: sizes along all axes; each must be positive.
         itemsize: bytes per voxel.
         stored: bytes of the file that are left for voxels.
-        ratio: bytes that one of them can become by decompression, at most.
+        ratio: most bytes that one of them can become by decompression.
         kind: what the file should be, for messages.
 
     Raises:
@@ -90,23 +98,23 @@ def refuse_claim(
             "its header claims more voxels than are read",
             file=file,
             found=voxels_found,
-            expected=f"at most {MOST_VOXELS:,} voxels in {_size(MOST_BYTES)}",
+            expected=f"at most {MOST_VOXELS:,} voxels in {sized(MOST_BYTES)}",
             remedy="Cut or resample it; if the file is small, it is damaged",
         )
     if claimed > stored * ratio:
-        found = f"{voxels_found} in a file that has {_size(stored)} for them: truncated data, or a damaged header"
+        found = f"{voxels_found} in a file that has {sized(stored)} for them: truncated data, or a damaged header"
         raise VolumeError(f"cannot be read as {kind}", file=file, found=found, remedy=AGAIN)
     if claimed > max(_MOST_BLOWN_UP, stored * min(ratio, _USUAL_RATIO)):
         raise VolumeError(
             "its compressed voxels become too many",
             file=file,
-            found=f"{voxels_found} in {_size(stored)}",
-            expected=f"at most {_size(_MOST_BLOWN_UP)} where a file is compressed this much",
+            found=f"{voxels_found} in {sized(stored)}",
+            expected=f"at most {sized(_MOST_BLOWN_UP)} where a file is compressed this much",
             remedy="Save it in a smaller type, such as uint8 for a mask",
         )
     free_gb = free_memory_gb() if claimed > _WORTH_ASKING else None
     if free_gb is not None and claimed > free_gb * 1e9:
-        found, most = f"{size}: {_size(claimed)}", f"at most {free_gb:.3g} GB"
+        found, most = f"{size}: {sized(claimed)}", f"at most {free_gb:.3g} GB"
         raise VolumeError("its voxels do not fit into the free memory", file=file, found=found, expected=most)
     return claimed
 
@@ -125,10 +133,3 @@ def volume_shape(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
         )
     x, y, z = (int(size) for size in (*shape, 1)[:3])
     return x, y, z
-
-
-def _size(count: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}"
-    return f"{count} bytes"

@@ -1,4 +1,4 @@
-"""Streams of bytes, plain or gzipped, read as far as is asked for and no further than their own end."""
+"""Streams of bytes, plain or gzipped, read as far as requested and no further than their own end."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Inflated:
         return b""
 
     def skip(self, count: int) -> None:
-        """Read past so many bytes. Raises `EOFError`."""
+        """Pass over `count` bytes. Raises `EOFError`."""
         while count:
             content = self.read(min(_CHUNK, count))
             if not content:
@@ -90,7 +90,7 @@ class Inflated:
         return done
 
     def rest(self, most: int) -> int:
-        """Read to the end, where checksums are compared; returns the bytes met, more than `most` of them at once."""
+        """Read to the end, where checksums are compared, or past `most` bytes; returns the number of bytes read."""
         count = 0
         while count <= most and (content := self.read()):
             count += len(content)

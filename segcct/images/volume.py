@@ -1,8 +1,7 @@
 """Images on disk: array, affine, spacing and header in one value.
 
 Axes are the file's own voxel order (X, Y, Z); the affine maps voxel indices to RAS millimeters, whatever convention
-the file was written in. NIfTI is read and written here; NRRD and MHA are read by `itk.py`, DICOM by `dicom/`, which are
-imported only when a file needs them.
+the file was written in. NIfTI is written here; what reads which format is in `formats.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ import numpy as np
 
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
-from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
-from segcct.images.affines import LPS_TO_RAS, checked_affine
-from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
-from segcct.images.size_limits import AGAIN, refuse_special
-from segcct.runtime import NO_SPACING, spacing_of, voxel_volume_ml
+from segcct.files.file_names import DICOM_SUFFIXES, NIFTI_SUFFIXES, VOLUME_SUFFIXES
+from segcct.images.affines import LPS_TO_RAS
+from segcct.images.nifti import affine_mm, unit_mm
+from segcct.runtime import NO_SPACING, voxel_volume_ml
 
-SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
+SUFFIXES = VOLUME_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
 
 IMAGE_AFFINE = LPS_TO_RAS
@@ -63,36 +61,17 @@ class Volume:
             VolumeError: the file is missing, empty, damaged, not an image, holds several volumes or voxels that are
                 not finite; the folder holds no DICOM series or several.
         """
-        path = Path(path)
-        name = path.name.lower() if path.is_file() else ""
-        if not path.exists():
-            raise no_such_file(path)
-        refuse_special(path)
-        if path.is_file() and path.stat().st_size == 0:
-            raise VolumeError("the file is empty (0 bytes)", file=path, remedy=AGAIN)
-        if name.endswith(NIFTI_SUFFIXES):
-            array, header = read_nifti(path)
-            return _checked(array, affine_of(header, path), header, path)
-        if name.endswith(ITK_SUFFIXES):
-            from segcct.images import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
+        from segcct.images.formats import read_volume  # which imports this module
 
-            array, affine = itk.read_image(path)
-            return _checked(array, checked_affine(affine, path), None, path)
-        if name and not name.endswith(DICOM_SUFFIXES) and not holds_dicom(path):
-            raise VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
-        from segcct.images.dicom import read_dicom
-
-        array, affine, has_spacing = read_dicom(path)
-        volume = _checked(array, checked_affine(affine, path), None, path)
-        return volume if has_spacing else replace(volume, spacing_mm=None)
+        return read_volume(Path(path))
 
     def save(self, path: str | Path, *, slope: float | None = None) -> None:
         """Write `.nii` or `.nii.gz`, atomically; with `slope`, voxels are integers that readers multiply by it.
 
-        Read from NIfTI, the header is kept: affine, sform and qform with their codes, units, description, 2-D shape;
-        intensity scale, display range, intent and extensions, which speak of the source's voxels, are not.
-        Otherwise a header in mm is made. Booleans are written as uint8, other integers as the smallest type that
-        holds them, floats as float32.
+        The header of a volume that was read from NIfTI is kept: affine, sform and qform with their codes, units,
+        description, 2-D shape. Its intensity scale, display range, intent and extensions describe the source's voxels
+        and are dropped. Other volumes get a new header in mm. Booleans are written as uint8, other integers as the
+        smallest type that holds them, floats as float32.
 
         Raises:
             VolumeError: the name does not end in .nii or .nii.gz, or the voxels cannot be stored.
@@ -110,7 +89,7 @@ class Volume:
             nib.save(image, temporary)
 
     def with_array(self, array: np.ndarray) -> Volume:
-        """Other voxels on the same grid. Raises `GeometryError` when the shapes differ."""
+        """The volume with other voxels on the same grid. Raises `GeometryError` when the shapes differ."""
         if array.shape != self.shape:
             raise GeometryError("array does not fit the grid", file=self.path, found=array.shape, expected=self.shape)
         return replace(self, array=array)
@@ -137,7 +116,7 @@ class Volume:
 
 
 def holds_dicom(path: str | Path) -> bool:
-    """Whether a folder directly holds a DICOM file, or the file is one: by its suffix, or by content, having none."""
+    """Whether a file is DICOM, by its suffix or its first bytes, or a folder directly holds such a file."""
     from segcct.images.dicom.header import claims_dicom
 
     path = Path(path)
@@ -145,8 +124,13 @@ def holds_dicom(path: str | Path) -> bool:
     return any(map(claims_dicom, files))
 
 
+def says_synthetic(volume: Volume) -> bool:
+    """Whether the header's description marks the image, or the mask that was written with it, as synthetic."""
+    return volume.header is not None and b"synthetic" in bytes(volume.header["descrip"].item()).lower()
+
+
 def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None:
-    """Two volumes share one voxel grid: equal shapes, and corner voxels at most `tolerance_mm` apart.
+    """Check that two volumes share one voxel grid: equal shapes, and corner voxels at most `tolerance_mm` apart.
 
     Where one of them holds no spacing, only the shapes are compared.
 
@@ -171,36 +155,14 @@ def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None
         )
 
 
-def no_such_file(path: Path) -> VolumeError:
-    """The error for a file that is not there; of a link, as of data that was not fetched, it names the target."""
-    target = link_target(path)
-    remedy = "Fetch the data (datalad get, git annex get), or correct the link" if target else None
-    return VolumeError("no such file or folder", file=path, found=target, remedy=remedy)
-
-
 def _describe(volume: Volume) -> str:
     spacing = "?" if volume.spacing_mm is None else " x ".join(f"{step:.4g}" for step in volume.spacing_mm)
     origin = ", ".join(f"{value:.4g}" for value in volume.affine[:3, 3])
     return f"{''.join(nib.aff2axcodes(volume.affine))} {spacing} mm at ({origin})"
 
 
-def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | None, path: Path) -> Volume:
-    """The volume when its voxels can be worked with. Floats become float32."""
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is refused below
-            array = np.asarray(array, dtype=np.float32)
-        not_finite = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if not_finite:
-            what = f"{not_finite} of {array.size} voxels are NaN or infinite"
-            remedy = "Replace them (by 0 outside the body) and save the file again"
-            raise VolumeError(what, file=path, remedy=remedy)
-    elif not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return Volume(array, affine, spacing_of(affine, header), header, path)
-
-
 def _new_header(array: np.ndarray, affine: np.ndarray, *, has_spacing: bool) -> nib.Nifti1Header:
-    """A header in mm; without a spacing, one that says so and is read back as such."""
+    """A new header in mm, or one that says that the voxel size is unknown."""
     header = nib.Nifti1Header()
     header.set_data_shape(array.shape)
     header.set_data_dtype(array.dtype)

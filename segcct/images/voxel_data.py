@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, refuse_claim, refuse_special
+from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, damage_refused, refuse_claim, refuse_unreadable
 from segcct.images.streams import Inflated, read_exactly
 
 _USUAL_HEADER, _MOST_HEADER = 2**16, 2**23
@@ -41,7 +41,7 @@ class TextHeader:
 
     def read_until(self, end_in: Callable[[bytes], int]) -> bytes:
         """The beginning of the file, as far as `end_in` finds the header's end in it (above 0); sets `end`."""
-        with self.path.open("rb") as stream:
+        with damage_refused(self.path), self.path.open("rb") as stream:
             content = stream.read(_USUAL_HEADER)
             self.end = end_in(content)
             if self.end <= 0:
@@ -94,9 +94,9 @@ def companion(header: Path, name: str) -> Path:
             remedy="Put the voxels next to the header, or save both as one file (.nrrd, .mha)",
         )
     file = header.parent / plain
-    refuse_special(file)
-    if not file.is_file():
+    if not file.exists() or file.is_dir():
         raise VolumeError("the file of its voxels is missing", file=header, expected=file.name)
+    refuse_unreadable(file)
     target = file.resolve()
     if target.parent not in (header.parent.resolve(), header.resolve().parent) or target == header.resolve():
         raise VolumeError(

@@ -1,4 +1,4 @@
-"""Modes of files that name patients, and names that no guess leads back from."""
+"""Modes of files and folders that name patients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from segcct.files.atomic_file import atomic_path
-from segcct.files.private_file import make_private, new_key, pseudonym
+from segcct.files.private_file import make_private
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
 
@@ -49,10 +49,3 @@ def test_folders_of_voxels_are_their_owners_alone_unless_a_group_shares_them(tmp
         (tmp_path / "shared").chmod(everyone)
         make_private(tmp_path / "shared" / oct(everyone))
         assert mode(tmp_path / "shared" / oct(everyone)) == 0o700
-
-
-def test_names_are_the_same_under_one_key_and_others_under_another():
-    key = new_key()
-    assert pseudonym("JohnDoe", key) == pseudonym("JohnDoe", key) != pseudonym("JaneRoe", key)
-    assert pseudonym("JohnDoe", new_key()) != pseudonym("JohnDoe", key)
-    assert len({new_key() for _ in range(4)}) == 4

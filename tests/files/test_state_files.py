@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_json_that_is_missing_a_folder_or_too_large(tmp_path):
     (tmp_path / "large.json").write_bytes(b" " * 101 + b"{}")
     with pytest.raises(DataError, match="more than 100 bytes"):
         read_object(tmp_path / "large.json", most_bytes=100)
+
+
+def test_a_small_file_is_read_in_little_memory(tmp_path):
+    (tmp_path / "a.json").write_text("{}", encoding="utf-8")
+    tracemalloc.start()
+    read_object(tmp_path / "a.json")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2**20
 
 
 def test_sound_json_is_read_as_it_is(tmp_path):

@@ -40,7 +40,7 @@ def test_probabilities_quality_and_pictures_survive_hostile_names(tmp_path):
     assert set(table.ids) == set(HOSTILE)
     assert table.classes == ("=a", "b")
     row = dict.fromkeys(COLUMNS[1:], "") | {"class": "=c"}
-    merge_rows(tmp_path, {name: {"quality.csv": [row]} for name in HOSTILE})
+    merge_rows(tmp_path, {name: {"quality.csv": [row]} for name in HOSTILE}, listed=HOSTILE)
     assert [row["case"] for row in read_rows(tmp_path / "quality.csv")] == sorted(HOSTILE)
     write_image_results(tmp_path / "images.csv", HOSTILE, np.full((5, 2), 0.5), np.zeros(5, int), ["=a", "b"])
     assert [result.image for result in _read_image_results(tmp_path / "images.csv")] == list(HOSTILE)

@@ -17,8 +17,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from segcct.datasets.image_headers import read_header
 from segcct.errors import VolumeError
+from segcct.images.formats import read_header
 from segcct.images.volume import Volume
 from tests.support.dicom_files import dcm2niix, enhanced, image, save, series, values
 
@@ -225,6 +225,22 @@ def test_frames_without_positions_are_refused(tmp_path: Path) -> None:
     words = r"b\.dcm: the frames have no positions, so they do not form .*no PerFrameFunctionalGroupsSequence \(5200"
     with pytest.raises(VolumeError, match=words):
         Volume.load(tmp_path / "b.dcm")
+
+
+def test_positions_that_are_rounded_to_tenths_are_evenly_spaced(tmp_path: Path) -> None:
+    for k in range(9):
+        save(image(ramp()[0], position=(0, 0, round(0.625 * k, 1)), number=k), tmp_path / f"{k}.dcm")
+    assert Volume.load(tmp_path).spacing_mm == pytest.approx((1.5, 1.5, 0.625))
+    (tmp_path / "4.dcm").unlink()
+    with pytest.raises(VolumeError, match=r"missing or unevenly spaced \(found 1\.2 mm between 3\.dcm and 5\.dcm"):
+        Volume.load(tmp_path)
+
+
+def test_small_differences_in_spacing_that_add_up_are_refused(tmp_path: Path) -> None:
+    heights = [2.5 * k if k < 20 else 50 + 2.54 * (k - 20) for k in range(40)]
+    save(enhanced(ramp(40), [(0, 0, height) for height in heights]), tmp_path / "a.dcm")
+    with pytest.raises(VolumeError, match="unevenly spaced"):
+        Volume.load(tmp_path / "a.dcm")
 
 
 def test_slices_of_one_place_are_found_across_the_plane(tmp_path: Path) -> None:

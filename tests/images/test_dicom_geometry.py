@@ -9,8 +9,8 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage, RLELossless
 
 import segcct.images.dicom
-from segcct.datasets.image_headers import read_header
 from segcct.errors import VolumeError
+from segcct.images.formats import read_header
 from segcct.images.volume import Volume
 from tests.support.dicom_files import enhanced, image, save, series
 

@@ -124,6 +124,15 @@ def test_segments_of_other_images_are_refused(tmp_path: Path, scan: Path) -> Non
         draw_segments(file, cut, {"a": 1})
 
 
+def test_a_frame_without_its_place_is_said(tmp_path: Path, scan: Path) -> None:
+    file = segmentation(tmp_path / "a.dcm", scan, numbers(), ["a", "b"])
+    dataset = pydicom.dcmread(file)
+    del dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
+    dataset.save_as(file)
+    with pytest.raises(VolumeError, match=r"a\.dcm: cannot be read \(found a frame without PlanePositionSequence"):
+        draw_segments(file, Volume.load(scan), {"a": 1, "b": 2})
+
+
 def test_contours_on_every_orientation(tmp_path: Path) -> None:
     for turn in TURNS.values():
         scan = ct_series(tmp_path / str(turn), np.zeros((DEPTH, ROWS, COLUMNS), np.int16), turn=turn)
@@ -144,6 +153,7 @@ def ring(radius: float, center: tuple[float, float], count: int = 400) -> np.nda
     return np.stack([center[0] + radius * np.cos(angles), center[1] + radius * np.sin(angles)], axis=1)
 
 
+@settings(deadline=None)
 @given(st.floats(2, 9), st.floats(10, 22), st.floats(8, 12), st.floats(8, 12))
 def test_a_ring_is_the_difference_of_two_circles(inner: float, outer: float, x: float, y: float) -> None:
     at = np.stack(np.meshgrid(np.arange(40), np.arange(36), indexing="ij"), axis=-1)
@@ -166,7 +176,7 @@ def covers(polygon: np.ndarray, x: int, y: int) -> bool:
     return inside
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.integers(3, 20), st.sampled_from([1, 2, 64]))
 def test_polygons_are_filled_exactly(seed: int, count: int, steps: int) -> None:
     """Corners on centers, on halves and anywhere; polygons that cross themselves and reach outside."""

@@ -17,7 +17,7 @@ import pytest
 
 from segcct.errors import VolumeError
 from segcct.images import hdf5
-from segcct.images.arrays import array_names, array_shape, array_shapes, read_array, read_arrays
+from segcct.images.arrays import array_names, array_shape, array_shapes, read_arrays
 from tests.support.deadline import wait_until
 from tests.support.mutations import mutant
 
@@ -52,9 +52,9 @@ def process() -> int:
 def test_a_file_that_crashes_the_library_is_refused_and_the_next_is_read(sound, crashing):
     for _ in range(2):
         with pytest.raises(VolumeError) as refused:
-            read_array(crashing, "image")
+            read_arrays([crashing], "image")
         assert refused.value.file == str(crashing)
-        assert np.array_equal(read_array(sound[1], "image"), np.ones((4, 5)))
+        assert np.array_equal(read_arrays([sound[1]], "image")[0], np.ones((4, 5)))
 
 
 def test_it_is_the_crashing_file_of_several_that_is_named(sound, crashing):
@@ -76,16 +76,16 @@ def test_after_an_error_the_answers_still_belong_to_their_questions(sound, tmp_p
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i4", "<f2", ">f8", "?"])
 def test_values_and_types_come_through(tmp_path, dtype):
     values = (np.arange(24).reshape(2, 3, 4) % 2).astype(dtype)
-    read = read_array(written(tmp_path / "a.h5", values), "image")
+    read = read_arrays([written(tmp_path / "a.h5", values)], "image")[0]
     assert read.dtype == values.dtype
     assert np.array_equal(read, values)
 
 
 def test_one_process_reads_many_files(sound):
-    read_array(sound[0], "image")
+    read_arrays([sound[0]], "image")
     first = process()
     for file in sound:
-        read_array(file, "image")
+        read_arrays([file], "image")
     assert process() == first
 
 
@@ -103,38 +103,38 @@ def test_a_file_is_not_blamed_where_the_reader_was_killed(sound, monkeypatch):
     monkeypatch.setattr(hdf5._Reader, "_start", killed)
     hdf5._reader.stop()
     with pytest.raises(VolumeError, match="was killed") as refused:
-        read_array(sound[0], "image")
+        read_arrays([sound[0]], "image")
     assert "memory" in refused.value.remedy
 
 
 @POSIX
 def test_one_that_was_killed_is_replaced(sound):
-    read_array(sound[0], "image")
+    read_arrays([sound[0]], "image")
     os.kill(process(), signal.SIGKILL)
-    assert read_array(sound[2], "image")[0, 0] == 2
+    assert read_arrays([sound[2]], "image")[0][0, 0] == 2
 
 
 def test_threads_take_turns(sound):
     with ThreadPoolExecutor(4) as pool:
-        read = pool.map(lambda n: read_array(sound[n % 3], "image")[0, 0] == n % 3, range(60))
+        read = pool.map(lambda n: read_arrays([sound[n % 3]], "image")[0][0, 0] == n % 3, range(60))
     assert all(read)
 
 
 def _read_in_child(file: Path, parent_process: int, told: multiprocessing.Queue) -> None:
-    told.put((read_array(file, "image")[0, 0], process() != parent_process))
+    told.put((read_arrays([file], "image")[0][0, 0], process() != parent_process))
 
 
 @POSIX
 def test_a_forked_daemon_reads_through_its_own(sound):
     """As a loader's worker, which may have no children by multiprocessing."""
-    read_array(sound[0], "image")
+    read_arrays([sound[0]], "image")
     fork = multiprocessing.get_context("fork")
     told = fork.Queue()
     child = fork.Process(target=_read_in_child, args=(sound[2], process(), told), daemon=True)
     child.start()
     assert told.get(timeout=60) == (2, True)
     child.join(60)
-    assert read_array(sound[1], "image")[0, 0] == 1
+    assert read_arrays([sound[1]], "image")[0][0, 0] == 1
 
 
 @POSIX
@@ -153,15 +153,15 @@ def test_an_interrupt_leaves_no_answer_to_the_next_question(sound, tmp_path):
             interrupted()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert read_array(sound[2], "image")[0, 0] == 2
+    assert read_arrays([sound[2]], "image")[0][0, 0] == 2
 
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from segcct.images.arrays import read_array
+from segcct.images.arrays import read_arrays
 from segcct.images import hdf5
-read_array(Path(sys.argv[1]), "image")
+read_arrays([Path(sys.argv[1])], "image")
 print(hdf5._reader._process.pid, flush=True)
 if sys.argv[2] == "kill":
     os.kill(os.getpid(), 9)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from segcct.datasets.image_headers import read_header
 from segcct.datasets.layouts.images_2d import mask_values
 from segcct.errors import VolumeError
+from segcct.images.formats import read_header
 from tests.support.hostile_files import Hostile, all_hostile, fault_of
 from tests.support.mutations import SEEDS, fault_of_mutant
 
@@ -80,3 +80,12 @@ def test_the_previews_of_a_camera_are_no_slices(tmp_path: Path) -> None:
     with Image.open(tmp_path / "scan.jpg") as opened:
         assert opened.n_frames == 2
     assert mask_values(tmp_path / "scan.jpg").shape == read_header(tmp_path / "scan.jpg").shape == (6, 8, 1)
+
+
+def test_a_gif_whose_later_frames_become_colors_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.tile(np.uint8([[0, value]]), (4, 3))) for value in (1, 2)]
+    for frame in frames:
+        frame.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    frames[0].save(tmp_path / "mask.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(VolumeError, match=r"mask\.gif: pages differ.*Save it as TIFF"):
+        mask_values(tmp_path / "mask.gif")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
-import struct
+import os
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -13,11 +15,15 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcct.datasets.image_headers import read_header
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
+from segcct.files.file_names import ARRAY_SUFFIXES, DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from segcct.images.arrays import array_names
+from segcct.images.formats import FORMATS, read_header
 from segcct.images.itk import read_geometry
+from segcct.images.raster import mask_values
 from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid, holds_dicom
+from tests.support.hostile_itk import nrrd
 
 GEOMETRY_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "sform_code", "qform_code"),
@@ -335,6 +341,19 @@ def test_itk_formats_agree_with_nifti_of_the_same_image(tmp_path: Path, suffix: 
     assert np.allclose(back.GetDirection(), image.GetDirection(), atol=1e-5)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("name", [b"caf\xe9.nrrd", b"caf\xe9.mha", b"caf\xe9/a.mha"])
+def test_a_path_that_is_not_utf8_is_refused(tmp_path: Path, name: bytes) -> None:
+    """SimpleITK would abort the process."""
+    file = tmp_path / os.fsdecode(name)
+    file.parent.mkdir(exist_ok=True)
+    sitk.WriteImage(sitk.Image([3, 3, 3], sitk.sitkUInt8), str(tmp_path / f"plain{file.suffix}"))
+    (tmp_path / f"plain{file.suffix}").rename(file)
+    for read in (Volume.load, read_geometry):
+        with pytest.raises(VolumeError, match="its path is not UTF-8"):
+            read(file)
+
+
 def test_a_sheared_nrrd_keeps_its_shear(tmp_path: Path) -> None:
     header = (
         b"NRRD0004\ntype: unsigned char\ndimension: 3\nspace: right-anterior-superior\nsizes: 2 3 4\n"
@@ -393,7 +412,57 @@ def test_colour_several_volumes_and_cut_short_are_refused(tmp_path: Path) -> Non
         Volume.load(tmp_path / "cut.nrrd")
 
 
-def write_dicom(folder: Path, positions: list[tuple[float, ...]], *, series: str = "1", prefix: str = "") -> None:
+SLICER = "Segment0_ID:=Segment_1\nSegment0_LabelValue:=3\nSegment0_Layer:=0\nSegment0_Name:=liver\n"
+"""Keys by which 3D Slicer tells what is a segment."""
+
+
+def test_a_segmentation_of_3d_slicer_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.seg.nrrd").write_bytes(nrrd({"type": "uint8", "sizes": "4 3 2"}, bytes([0, 3] * 12), more=SLICER))
+    volume = Volume.load(tmp_path / "a.seg.nrrd")
+    assert volume.shape == read_geometry(tmp_path / "a.seg.nrrd")[0] == (4, 3, 2)
+    assert np.unique(volume.array).tolist() == [0, 3]
+
+
+def test_overlapping_segments_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    layers = {
+        "type": "uint8",
+        "dimension": "4",
+        "sizes": "2 4 3 2",
+        "space directions": "none (1,0,0) (0,1,0) (0,0,1)",
+        "kinds": "list domain domain domain",
+    }
+    (tmp_path / "a.seg.nrrd").write_bytes(nrrd(layers, bytes(48), more=SLICER))
+    for read in (Volume.load, read_geometry):
+        with pytest.raises(VolumeError, match=r"segments overlap.*2 layers.*3D Slicer as a label map"):
+            read(tmp_path / "a.seg.nrrd")
+
+
+def test_a_folder_that_is_called_like_a_file_is_read_as_dicom(tmp_path: Path) -> None:
+    (tmp_path / "scan.nii").mkdir()
+    for read in (Volume.load, read_header):
+        with pytest.raises(VolumeError, match="the folder holds no DICOM image"):
+            read(tmp_path / "scan.nii")
+
+
+def test_every_ending_is_of_one_format() -> None:
+    endings = [suffix for each in FORMATS for suffix in each.suffixes]
+    assert len(endings) == len(set(endings))
+    assert set(endings) == {*VOLUME_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES} - {".npy.h5"}
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a"])
+def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    for read in (Volume.load, read_header):
+        with pytest.raises(VolumeError, match=rf"{name}: cannot be read.*Permission denied"):
+            read(tmp_path / name)
+
+
+def write_dicom(folder: Path, positions: list[tuple[float, ...]]) -> None:
     """Slices of value 0, 1, ... at the given positions, 0.5 mm between rows and 0.75 mm between columns."""
     folder.mkdir(exist_ok=True)
     writer = sitk.ImageFileWriter()
@@ -403,9 +472,9 @@ def write_dicom(folder: Path, positions: list[tuple[float, ...]], *, series: str
         image.SetSpacing((0.75, 0.5))
         tags = {
             "0008|0060": "CT",
-            "0008|0018": f"1.2.3.{series}.{number}",
+            "0008|0018": f"1.2.3.1.{number}",
             "0020|000d": "1.2.3",
-            "0020|000e": f"1.2.3.{series}",
+            "0020|000e": "1.2.3.1",
             "0020|0013": str(number),
             "0020|0032": "\\".join(str(value) for value in position),
             "0020|0037": "1\\0\\0\\0\\1\\0",
@@ -413,7 +482,7 @@ def write_dicom(folder: Path, positions: list[tuple[float, ...]], *, series: str
         }
         for key, value in tags.items():
             image.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{prefix}{len(positions) - number}.dcm"))
+        writer.SetFileName(str(folder / f"{len(positions) - number}.dcm"))
         writer.Execute(image)
 
 
@@ -431,11 +500,6 @@ def test_a_tilted_gantry_gives_a_sheared_affine(tmp_path: Path) -> None:
     assert np.allclose(Volume.load(tmp_path / "s").affine[:3, 2], [0, -0.5, 2])
 
 
-def test_one_dicom_file_is_a_slice(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "s", [(0, 0, 0)])
-    assert Volume.load(tmp_path / "s" / "1.dcm").spacing_mm == pytest.approx((0.75, 0.5, 9))
-
-
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
@@ -447,46 +511,6 @@ def test_dicom_series_that_are_no_volume(tmp_path: Path, positions: list[tuple[f
     write_dicom(tmp_path / "s", positions)
     with pytest.raises(VolumeError, match=words):
         Volume.load(tmp_path / "s")
-
-
-def test_two_series_in_a_folder_are_refused(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
-    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)], series="2", prefix="b")
-    with pytest.raises(VolumeError, match="holds 2 DICOM series"):
-        Volume.load(tmp_path / "s")
-
-
-def structured_report() -> bytes:
-    """A DICOM file without an image, explicit VR little endian."""
-
-    def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
-        value += b"\0" * (len(value) % 2)
-        return struct.pack("<HH2sH", group, number, kind, len(value)) + value
-
-    sop_class = b"1.2.840.10008.5.1.4.1.1.88.11"
-    meta = b"".join(
-        [
-            element(2, 2, b"UI", sop_class),
-            element(2, 3, b"UI", b"1.2.3.9"),
-            element(2, 16, b"UI", b"1.2.840.10008.1.2.1"),
-        ]
-    )
-    body = b"".join(
-        [
-            element(8, 22, b"UI", sop_class),
-            element(8, 24, b"UI", b"1.2.3.9"),
-            element(8, 96, b"CS", b"SR"),
-            element(32, 13, b"UI", b"1.2.3"),
-            element(32, 14, b"UI", b"1.2.3.77"),
-        ]
-    )
-    return b"\0" * 128 + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta + body
-
-
-def test_other_dicom_files_beside_the_series_are_passed_over(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
-    (tmp_path / "s" / "report.dcm").write_bytes(structured_report())
-    assert Volume.load(tmp_path / "s").shape == (5, 4, 2)
 
 
 def test_dicom_is_known_by_content(tmp_path: Path) -> None:
@@ -574,3 +598,13 @@ def test_the_scaled_real_mask_is_read_as_nearly_one(shared_data: Path) -> None:
     values = np.unique(mask.array)
     assert mask.array.dtype == np.float32
     assert values == pytest.approx([0, 1], abs=1e-6)
+
+
+def test_a_file_that_is_a_link_to_nothing_is_named_with_its_target(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").symlink_to(".git/annex/objects/xx")
+    with pytest.raises(VolumeError, match=r"a\.nii\.gz: no such file.*a link to \.git/annex/objects/xx"):
+        Volume.load(tmp_path / "a.nii.gz")
+    for read, name in ((mask_values, "a.png"), (array_names, "a.npz"), (array_names, "a.h5")):
+        (tmp_path / name).symlink_to(".git/annex/objects/xx")
+        with pytest.raises(VolumeError, match=rf"{name}: no such file.*Fetch the data \(datalad get"):
+            read(tmp_path / name)

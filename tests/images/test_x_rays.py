@@ -173,7 +173,7 @@ def test_a_damaged_x_ray_costs_its_own_mask_alone(tmp_path: Path) -> None:
     source = x_rays(tmp_path / "new", folders=False)
     (source / "1.dcm").write_bytes((source / "1.dcm").read_bytes()[:300])
     problem = predict_folder(model, resolve(model.card, source), tmp_path / "masks").problem
-    assert re.match(r"1 of 4 cases failed and got no mask:\n.*1\.dcm", problem)
+    assert re.match(r"1 of 4 cases failed and got no new mask:\n.*1\.dcm", problem)
     assert sorted(mask.name for mask in (tmp_path / "masks").glob("*.nii.gz")) == ["0.nii.gz", "2.nii.gz", "3.nii.gz"]
 
 

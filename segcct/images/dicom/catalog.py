@@ -11,8 +11,7 @@ from segcct.images.dicom.elements import Tag, printable
 from segcct.images.dicom.header import claims_dicom, os_errors_as_volume_errors, read_header, sop_class_of
 from segcct.images.dicom.kinds import kind_of_no_image
 from segcct.images.dicom.label_objects import SEGMENTATIONS, STRUCTURE_SETS, LabelObject, read_label_object
-from segcct.images.size_limits import refuse_special
-from segcct.images.volume import no_such_file
+from segcct.images.size_limits import refuse_unreadable
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ def series_and_labels(
             with os_errors_as_volume_errors(file):
                 if not claims_dicom(file):
                     continue
-                refuse_special(file)
-                if not file.is_file():
-                    raise no_such_file(file)
+                refuse_unreadable(file)
                 sop_class = sop_class_of(file)
                 if sop_class in SEGMENTATIONS + STRUCTURE_SETS:
                     objects += [read_label_object(file)] if labels else []

@@ -65,7 +65,7 @@ def decode(streams: Sequence[bytes], instance: Instance) -> np.ndarray:
 
 
 def _check_stream(stream: bytes, instance: Instance) -> None:
-    """A code stream ends as it should and has the rows and columns of the header. Raises `VolumeError`."""
+    """Raises `VolumeError` unless a code stream ends as it should and has the rows and columns of the header."""
     syntax = instance.transfer_syntax
     if syntax == RLE:
         _check_rle(stream, instance)
@@ -140,7 +140,7 @@ def _size_of_jpeg2000(stream: bytes) -> tuple[int, int] | None:
 
 
 def _check_rle(stream: bytes, instance: Instance) -> None:
-    """One segment per byte of a pixel, and enough bytes to unpack; GDCM counts what they unpack to."""
+    """Check for one segment per byte of a pixel and for enough bytes; GDCM counts what they unpack to."""
     planes = instance.bits_allocated // 8
     header = struct.unpack_from("<16I", stream) if len(stream) >= 64 else (0,)
     offsets = [64, *header[2 : planes + 1], len(stream)]

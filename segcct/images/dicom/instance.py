@@ -104,7 +104,7 @@ def instance_of(file: Path, header: Header) -> Instance:
 
 
 def _check_length(instance: Instance, length: int, size: int) -> None:
-    """The bytes of native pixels are there, and no more than padding beyond them."""
+    """Raises `VolumeError` unless all native pixels are there, with nothing but padding behind them."""
     needed = instance.frame_bytes * instance.frames
     present = min(length, size - instance.start)
     claim = f"{instance.rows} x {instance.columns} pixels of {instance.bits_allocated} bits"

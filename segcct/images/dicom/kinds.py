@@ -1,4 +1,4 @@
-"""Kinds of DICOM objects that are no images of a patient, though they may lie next to one or even hold pixels."""
+"""Kinds of DICOM objects that are not images of a patient, though they may lie next to one or even hold pixels."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def kind_of_no_image(sop_class: str) -> str | None:
 
 
 def is_cross_section(sop_class: str, modality: str) -> bool:
-    """Whether an image without a position is incomplete, and not by its nature flat as a projection is.
+    """Whether an image must have a position in the patient, unlike a projection, which has none by nature.
 
-    A class that the standard does not know, or none, leaves the modality to go by.
+    Where the class is missing or not in the standard, the modality decides.
     """
     return sop_class in _CROSS_SECTIONS if sop_class.startswith(_STORAGE) else modality in ("CT", "MR", "PT")
 
 
 def is_private(sop_class: str) -> bool:
-    """Whether the class is a maker's own, and not a damaged one of the standard's."""
+    """Whether the class is a manufacturer's own, and not a damaged one of the standard."""
     return re.fullmatch(r"\d+(\.\d+)+", sop_class) is not None and not sop_class.startswith("1.2.840.10008.")

@@ -1,7 +1,7 @@
 """Labels that are DICOM objects of their own: segmentations (`segments`) and structure sets (`contours`).
 
-They refer to images, and are drawn on the grid of these. Their structures go by name: the label of a segment, the name
-of a region of interest. pydicom reads them (extra `dicom`).
+They refer to images and are drawn on the grid of these. Structures are identified by name: the label of a segment, the
+name of a region of interest. pydicom reads them (extra `dicom`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEGMENTATIONS = (f"{_STORAGE}66.4", f"{_STORAGE}66.7")
 """SOP classes of segmentations of segments and of label maps."""
 STRUCTURE_SETS = (f"{_STORAGE}481.3",)
 _LAST_OF_SUMMARY = 0x30060020
-"""Structure Set ROI Sequence: what comes before pixels and contours, which may be large."""
+"""Structure Set ROI Sequence: the last element before pixels and contours, which may be large."""
 
 
 @dataclass(frozen=True)

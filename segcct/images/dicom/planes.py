@@ -26,11 +26,11 @@ class Plane:
     axes: np.ndarray
     """(3, 2) directions along a row and along a column, LPS, unit length."""
     placed: bool
-    """Position and axes are the file's; else it is an image that needs none, and they are those of a 2-D image."""
+    """Whether the file gives position and axes; otherwise they are those of a 2-D image, which needs none."""
     spacing: tuple[float, float] | None
     """mm along those two directions; None where the file does not say."""
     at_detector: bool
-    """The spacing is that of the detector, not that in the patient."""
+    """Whether the spacing is that at the detector, not in the patient."""
     thickness: float | None
     """mm; None where the file does not say."""
     slope: float | None
@@ -115,7 +115,7 @@ def _plane(instance: Instance, frame: int, groups: Sequence[Elements]) -> Plane:
 
 
 def _place(position: Elements, orientation: Elements, *, required: bool) -> tuple[np.ndarray, np.ndarray, bool]:
-    """(3,) position, (3, 2) axes, and whether the file gives them: one without the other is an error always."""
+    """(3,) position, (3, 2) axes, and whether the file gives them; one without the other is an error."""
     numbers = position.numbers(Tag.ImagePositionPatient, 3)
     directions = orientation.numbers(Tag.ImageOrientationPatient, 6)
     if numbers is None and directions is None and not required:

@@ -1,4 +1,4 @@
-"""What a user should know of files that are read all the same: lines on stderr, few of them."""
+"""What a user should know about files that are read nevertheless: a few lines on stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _said: defaultdict[str, set[Path]] = defaultdict(set)
 
 
 def remark(path: Path, text: str) -> None:
-    """Print it for a file or folder once, though several steps of a command read it, and for a few files at most: what
-    holds for one X-ray of a cohort holds for thousands."""
+    """Print a remark once for a file or folder, however many steps of a command read it, and for a few files at most:
+    what holds for one X-ray of a cohort holds for thousands."""
     paths = _said[text]
     if path in paths or len(paths) > _MOST:
         return

@@ -87,8 +87,11 @@ def _pixels(dataset: Any, count: int) -> Iterator[np.ndarray]:
 
 
 def _item(groups: Sequence[Any], keyword: str) -> Any:
-    """The first item of a sequence in the first group that has it."""
-    return next(group[keyword].value[0] for group in groups if keyword in group)
+    """The first item of a sequence in the first group that has it. Raises `ValueError` where none has."""
+    item = next((group[keyword].value[0] for group in groups if keyword in group), None)
+    if item is None:
+        raise ValueError(f"a frame without {keyword}")
+    return item
 
 
 def _voxels(

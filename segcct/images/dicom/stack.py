@@ -12,8 +12,9 @@ from segcct.images.affines import LPS_TO_RAS
 from segcct.images.dicom.elements import Tag
 from segcct.images.dicom.planes import Plane, without_positions
 
-_UNEVEN = 0.01
-"""Largest difference between slice gaps, as a fraction of their mean."""
+_OFF_MM, _OFF_FRACTION, _OFF_MOST = 0.1, 0.01, 0.2
+"""How far a slice may lie from its place in an evenly spaced stack: 0.1 mm, since some positions are rounded to tenths,
+or 1% of the step where that is more, but never more than a fifth of the step."""
 
 
 def ordered(planes: Sequence[Plane], path: Path) -> list[Plane]:
@@ -79,9 +80,11 @@ def _step(planes: Sequence[Plane], path: Path) -> np.ndarray:
     """(3,) LPS mm from one slice to the next."""
     positions = np.array([plane.position for plane in planes])  # (D, 3)
     step: np.ndarray = (positions[-1] - positions[0]) / (len(planes) - 1)
-    steps = np.diff(positions, axis=0)  # (D - 1, 3)
-    if np.abs(steps - step).max() > _UNEVEN * float(np.linalg.norm(step)):
-        gaps = np.linalg.norm(steps, axis=1)
+    step_mm = float(np.linalg.norm(step))
+    places = positions[0] + np.arange(len(planes))[:, None] * step  # (D, 3)
+    off_mm = np.linalg.norm(positions - places, axis=1).max()
+    if off_mm > min(max(_OFF_MM, _OFF_FRACTION * step_mm), _OFF_MOST * step_mm):
+        gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
         worst = int(np.argmax(np.abs(gaps - np.median(gaps))))
         raise VolumeError(
             "slices are missing or unevenly spaced",

@@ -1,4 +1,4 @@
-"""Bytes under a name that a library can open, gone when the process is, however it ends."""
+"""Bytes under a name that a library can open; they vanish with the process, however it ends."""
 
 from __future__ import annotations
 

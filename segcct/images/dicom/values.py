@@ -18,7 +18,7 @@ _EXACT = 1 << 53
 _RATIO = 1000
 """Bytes of pixels that a compressed byte can become."""
 _LEAST_BYTES = (1 << 28) // _RATIO
-"""An image of one value may take fewer bytes yet."""
+"""Below this size the limit does not apply: an image of a single value takes even fewer bytes."""
 _DECODED_TOGETHER = 1 << 23
 """Bytes of frames that are decoded in one go."""
 
@@ -41,10 +41,11 @@ def read_voxels(planes: Sequence[Plane]) -> np.ndarray:
 
 
 def check_values(planes: Sequence[Plane]) -> None:
-    """What headers claim of values can be: a slice without slope or intercept among others is not 1 or 0.
+    """Check what the headers say about values.
 
     Raises:
-        VolumeError: such a slice, or compressed pixels that are too many for the size of their file.
+        VolumeError: a slice lacks the slope or intercept that others have, and 1 or 0 would be a guess; or compressed
+            pixels are too many for the size of their file.
     """
     for instance in {plane.instance.file: plane.instance for plane in planes}.values():
         if instance.compressed:
