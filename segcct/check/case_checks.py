@@ -17,9 +17,9 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import get_layout, read_case
-from segcct.datasets.layouts.volumes import GRID_TOLERANCE
+from segcct.datasets.layouts.volumes import require_one_grid
 from segcct.errors import SegcctError
-from segcct.images.volume import Volume, check_same_grid
+from segcct.images.volume import Volume
 from segcct.preparation.intensity import unit_scale
 
 _T = TypeVar("_T")
@@ -65,8 +65,7 @@ def _check_headers(case: Case, inventory: Inventory) -> Iterator[Problem]:
             if first is None:
                 first = header
             else:
-                smallest_mm = min(first.spacing_mm) if first.spacing_mm else 1.0
-                check_same_grid(first, header, tolerance_mm=GRID_TOLERANCE * smallest_mm)
+                require_one_grid(header, first)
         except SegcctError as error:
             yield Problem.of(error, file=file)
 

@@ -10,11 +10,12 @@ from segcct.case_runner import CaseJob, Done, Failed, run_cases
 from segcct.check.case_checks import CaseContents, check_case
 from segcct.check.duplicates import find_copies
 from segcct.check.problem import Problem
+from segcct.check.split_classes import unshared_classes
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_record import Splits, unshared_classes
+from segcct.datasets.split_record import Splits
 from segcct.datasets.unread_files import find_unread
 from segcct.errors import SegcctError, SplitError
 from segcct.plurals import counted
@@ -53,6 +54,8 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
     data, found, scheme = inventory.data, inventory.found, inventory.scheme
     unread = find_unread(data, found, inventory.tree)
     problems = [Problem.of(error, file=data.root) for error in found.errors]
+    if found.label_error is not None and inventory.needs_labels:
+        problems.append(Problem.of(found.label_error, file=data.root))
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
     problems += [
         Problem.notice(

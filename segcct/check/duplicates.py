@@ -66,9 +66,12 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
             expected="one case per study",
             remedy="Remove the copy, or make both one patient by data.patient: a seed may separate them",
         )
+    what = "one image occurs in several cases of a patient"
+    if len(cases) == 1:
+        what = f"two {'channels' if len({place.channel for place in images[0]}) > 1 else 'slices'} hold the same image"
     return Problem.notice(
         file,
-        "two channels hold the same image" if len(cases) == 1 else "one image occurs in several cases of a patient",
+        what,
         found=found,
         remedy="Check the files, or ignore this if it is meant",
     )

@@ -1,7 +1,7 @@
-"""Codes of SNOMED CT for the classes of label schemes, by which programs other than segcct know a structure.
+"""SNOMED CT codes for the classes of label schemes, so that other programs recognize a structure.
 
-They are those of the DICOM standard's own context groups (part 16). A class without one has no code here; whoever
-writes it makes a private one of its name.
+The codes are those of the DICOM standard's context groups (part 16). For a class that has none, the writer of a file
+makes a private code from its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ClassCode:
     value: str
     meaning: str
     side: Literal["left", "right"] | None = None
-    """Which of two organs, where the code does not say."""
+    """Which of a pair of organs, which the code does not say."""
     category: Literal["anatomical structure", "abnormality"] = "anatomical structure"
 
 

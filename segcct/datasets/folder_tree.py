@@ -7,29 +7,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segcct.errors import DataError
+from segcct.progress import say
 
 _MOST_ENTRIES = 1_000_000
-"""Files and folders that are looked through below one root."""
 _NO_DATA = ("/proc", "/sys", "/dev")
+_OF_A_DISK = ("lost+found", "System Volume Information", "$RECYCLE.BIN")
+"""Folders at the top of a disk, which only its administrator may read."""
 
 
 class FolderTree:
     """What lies below `root`, without hidden names.
 
-    Linked folders are followed once; not to a folder that holds the root, and no further link out of the root from
-    there.
+    A linked folder is entered once. A link to a folder that contains the root is not followed. Nor is a link that leads
+    further away from a folder outside of the root: a line on stderr names it.
+
+    Args:
+        root: the dataset's folder.
+        most_entries: files and folders that are looked through below it, at most.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, most_entries: int = _MOST_ENTRIES) -> None:
         self.root = root
+        self.most_entries = most_entries
         self._listings: dict[Path, tuple[list[str], list[str]]] = {}
+        self._named: set[Path] = set()
+        """Links out of linked folders that a message has named."""
 
     def folders(self) -> Iterator[tuple[Path, list[str], list[str]]]:
-        """Every folder from the root down with the names of its folders and files, sorted. What the caller takes off
-        the list of folders is not entered.
+        """Every folder from the root down with the names of its folders and files, sorted. A folder that the caller
+        removes from the list is not entered, as in `os.walk`.
 
         Raises:
-            DataError: so many files that this is no dataset.
+            DataError: a folder cannot be read, or there are too many files for this to be a dataset.
         """
         top = os.path.realpath(self.root)
         seen = set()
@@ -43,13 +52,13 @@ class FolderTree:
             seen.add(here)
             folders, files = self._listing(place)
             entries += len(folders) + len(files)
-            if entries > _MOST_ENTRIES:
+            if entries > self.most_entries:
                 raise DataError(
-                    f"there are more than {_MOST_ENTRIES:,} files and folders below this one",
+                    f"there are more than {self.most_entries:,} files and folders below this one",
                     file=self.root,
                     remedy="Name the folder of the dataset itself",
                 )
-            below = [name for name in folders if not _hidden(name) and not _leads_away(place / name, here, top)]
+            below = [name for name in folders if not _hidden(name) and self._is_entered(place / name, here, top)]
             yield place, below, [name for name in files if not _hidden(name)]
             ahead += [place / name for name in reversed(below)]
 
@@ -62,30 +71,48 @@ class FolderTree:
         return sorted(names)
 
     def names(self, folder: Path) -> list[str]:
-        """Sorted names of what a folder holds; nothing where there is no such folder."""
+        """Sorted names of the entries of a folder; none where there is no such folder."""
         folders, files = self._listing(folder)
         return sorted(name for name in (*folders, *files) if not _hidden(name))
 
     def _listing(self, place: Path) -> tuple[list[str], list[str]]:
-        """Sorted names of the folders and the files in a folder; none where it cannot be read."""
+        """Sorted names of the folders and the files in a folder; none where there is no such folder."""
+
+        def refuse(error: OSError) -> None:
+            # `Path.is_dir` raises where the folder around it may not be searched.
+            if os.path.isdir(place):  # noqa: PTH112
+                raise DataError(
+                    "the folder cannot be read",
+                    file=place,
+                    found=error.strerror,
+                    remedy="Make it readable, or move it out of the dataset",
+                ) from None
+
         if place not in self._listings:
-            folders, files = next(((below, names) for _, below, names in os.walk(place)), ([], []))
+            folders, files = next(((below, names) for _, below, names in os.walk(place, onerror=refuse)), ([], []))
             self._listings[place] = sorted(folders), sorted(files)
         return self._listings[place]
 
+    def _is_entered(self, path: Path, here: str, top: str) -> bool:
+        """Whether a folder in `here` is walked through: not where it is a link to a folder around the root or of the
+        system, or a second link out of the root."""
+        if not path.is_symlink():
+            return True
+        target = os.path.realpath(path)
+        if _within(target, top):
+            return True
+        if _within(top, target) or any(_within(target, place) for place in _NO_DATA):
+            return False
+        if _within(here, top):
+            return True
+        if path not in self._named:
+            self._named.add(path)
+            say(f"not read: {path}, a link to {target} from a folder that is itself linked into the dataset")
+        return False
+
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".")
-
-
-def _leads_away(path: Path, here: str, top: str) -> bool:
-    """A link to a folder around the root or of the system, or a second one out of the root."""
-    if not path.is_symlink():
-        return False
-    target = os.path.realpath(path)
-    if _within(target, top):
-        return False
-    return _within(top, target) or not _within(here, top) or any(_within(target, place) for place in _NO_DATA)
+    return name.startswith(".") or name in _OF_A_DISK or name == "__MACOSX"  # which macOS adds to archives
 
 
 def _within(path: str, folder: str) -> bool:

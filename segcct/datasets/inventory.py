@@ -1,8 +1,8 @@
 """What a training finds on disk, found once: cases, headers, digests, split, scheme.
 
 Everything at the start of a training asks the inventory: the check, the split, the digests behind cache keys and
-fingerprint, the slices counted by `--dry-run`, the mark of synthetic data. Below the root one walk is made; a file that
-has not changed since the last start is not opened at all.
+fingerprint, the slices counted by `--dry-run`, the mark of synthetic data. The folders below the root are walked once,
+and a file that has not changed since the last start is not opened at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.layouts import get_layout, layout_code, scan_cases, scheme_of
 from segcct.datasets.split_drawing import make_splits
 from segcct.datasets.split_lists import unlabeled_cases
@@ -25,11 +24,11 @@ from segcct.datasets.split_record import Splits
 from segcct.files.file_memo import FileMemo, key_of
 from segcct.files.file_names import NIFTI_SUFFIXES
 from segcct.images.content_digest import is_one_file
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, says_synthetic
 from segcct.version import VERSION
 
-READER_VERSION = 2
-"""Raised when the layouts' `read_header` give other grids or refuse other files."""
+READER_VERSION = 3
+"""Incremented when the layouts' `read_header` give other grids or refuse other files."""
 _MOST_VOXELS = 2**20
 """Along an axis."""
 
@@ -39,13 +38,14 @@ class Inventory:
 
     Args:
         data: root, layout, patterns, split.
-        remember: what earlier trainings with this cache found out about the files counts while they are unchanged, and
-            `memo.save` adds to it; else every file is read.
-        needs_labels: cases without a label take no part.
+        remember: use what earlier trainings with this cache learned about files that have not changed since;
+            `memo.save` adds to it. Otherwise every file is read.
+        needs_labels: leave cases without a label out of the split.
 
     Raises:
-        DataError: the root is missing or holds nothing of the layout; `found.errors` tells what is wrong with a case.
-        LabelError: no such scheme.
+        DataError: the root is missing or holds nothing of the layout. What is wrong with single cases is in
+            `found.errors`.
+        LabelError: there is no such scheme.
     """
 
     def __init__(self, data: DataSection, *, remember: bool = False, needs_labels: bool = True) -> None:
@@ -59,7 +59,7 @@ class Inventory:
 
     @cached_property
     def cases(self) -> list[Case]:
-        """The whole cases, sorted by id; those that train without labels have none, even if there is one on disk.
+        """The complete cases, sorted by id; those that train without labels have none, even if there is one on disk.
         Raises `SplitError` as `splits` and `unlabeled`."""
         if not self.needs_labels:
             return [replace(case, label=None) for case in self.found.cases]
@@ -91,7 +91,7 @@ class Inventory:
         return Volume(voxels, affine, None if spacing is None else (spacing[0], spacing[1], spacing[2]), None, file)
 
     def is_synthetic(self, case: Case) -> bool:
-        """The case says in its header that it is a phantom."""
+        """Whether the case says in its header that it is a phantom."""
         name, files = next(iter(case.channels.items()))
         return files[0].name.endswith(NIFTI_SUFFIXES) and self._facts(files[0], self.data.channels[name])["synthetic"]
 
@@ -110,7 +110,7 @@ class Inventory:
 
 
 def memo_of(cache: Path, root: Path) -> FileMemo:
-    """What is remembered of the files below a root, in the folder of the prepared cases."""
+    """The memo of the files below a root; it lies in the folder of the prepared cases."""
     return FileMemo(cache / f".{key_of(str(root.resolve()))}.memo", VERSION)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,9 +12,14 @@ from segcct.errors import LabelError, unknown_name
 from segcct.plurals import counted
 
 _WHOLE = 1e-3
-"""How far a stored label value may lie from a whole number: masks are saved as scaled integers, and resampled."""
+"""How far a stored label value may lie from a whole number: masks may be stored as scaled integers, or resampled."""
 _SHOWN = 6
-"""Stray values that a message names."""
+"""How many stray values a message names."""
+_MANY = 50
+"""With more stray values than this, a file is not a label in another scheme."""
+_NO_LABEL = "Too many values for classes: is it the scan itself? Give the file of the label"
+_LOOKED_UP = 2**22
+"""Voxels looked up at once: numpy makes 8 bytes of each index."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Scheme:
     classes: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tolerance_mm: float = field(default=2.0, compare=False)
-    """How far apart two surfaces count as equal in the surface Dice (NSD)."""
+    """Distance up to which two surfaces count as equal in the surface Dice (NSD)."""
 
     def __post_init__(self) -> None:
         values = list(self.classes.values())
@@ -71,9 +76,7 @@ class Scheme:
     def to_index(self, label: np.ndarray) -> np.ndarray:
         """Scheme values -> class indices (uint8), by lookup table. Raises `LabelError` on a stray value."""
         label = whole_values(label)
-        stray = self.stray_values(label)
-        if stray:
-            raise self.stray_error(stray)
+        self.check_values(label)
         table: np.ndarray = np.zeros(max(self.values) + 1, dtype=np.uint8)
         table[list(self.values)] = np.arange(self.num_classes)
         return _looked_up(table, label if label.dtype.kind == "u" else label.astype(np.uint16))
@@ -90,16 +93,21 @@ class Scheme:
         found, counts = np.unique(label, return_counts=True)
         return {v.item(): int(n) for v, n in zip(found, counts, strict=True) if v not in self.values}
 
-    def stray_error(self, stray: Mapping[float, int], file: object = None, *, remedy: str | None = None) -> LabelError:
-        """The error that names the first stray values, what the scheme allows, and a map to try or `remedy`."""
+    def check_values(self, label: np.ndarray, file: str | Path | None = None, *, remedy: str | None = None) -> None:
+        """Raises a `LabelError` for values outside the scheme: it names the first of them, what the scheme allows, and
+        a map to try or `remedy`."""
+        stray = self.stray_values(label)
+        if not stray:
+            return
         named = [f"{value:g} ({counted(count, 'voxel')})" for value, count in sorted(stray.items())[:_SHOWN]]
         more = [f"{len(stray) - _SHOWN} more values"] if len(stray) > _SHOWN else []
-        return LabelError(
+        held = {value for value in self.values if (label == value).any()}
+        raise LabelError(
             f"label values outside scheme {self.name}",
-            file=None if file is None else str(file),
+            file=file,
             found=" and ".join([", ".join(named), *more]),
             expected=", ".join(f"{value} {name}" for name, value in {"background": 0, **self.classes}.items()),
-            remedy=_NO_LABEL if len(stray) > _MANY else remedy or suggest(self, stray),
+            remedy=_NO_LABEL if len(stray) > _MANY else remedy or suggest(self, stray, held),
         )
 
     def masks(self, label: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,10 +117,6 @@ class Scheme:
         """
         single = {name: label == value for name, value in self.classes.items()}
         return single | {name: np.isin(label, members) for name, members in self.regions.items()}
-
-
-_LOOKED_UP = 2**22
-"""Voxels looked up at once: numpy makes 8 bytes of each index."""
 
 
 def _looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -132,7 +136,7 @@ def _numbered(names: str) -> dict[str, int]:
 
 
 def _brats(name: str, classes: dict[str, int], core: tuple[int, ...], enhancing: int) -> Scheme:
-    """With the challenge's regions: enhancing tumor, tumor core, and whole tumor of all classes but a cavity."""
+    """A scheme with the challenge's regions: enhancing tumor, tumor core, whole tumor (every class but a cavity)."""
     whole = tuple(value for label, value in classes.items() if label != "RC")
     return Scheme(name, classes, {"ET": (enhancing,), "TC": core, "WT": whole}, tolerance_mm=1.0)
 
@@ -172,7 +176,7 @@ def get_scheme(name: str) -> Scheme:
 
 
 def stored_scheme(name: str, classes: Mapping[str, int], regions: Mapping[str, tuple[int, ...]]) -> Scheme:
-    """A scheme as a file holds it; what files do not hold is that of the scheme of its name."""
+    """A scheme read from a file; what files do not hold is taken from the scheme of that name."""
     scheme = Scheme(name, classes, regions)
     return replace(scheme, tolerance_mm=SCHEMES[name].tolerance_mm) if name in SCHEMES else scheme
 
@@ -183,7 +187,7 @@ def custom_scheme(classes: Mapping[str, int], regions: Mapping[str, list[int]] |
 
 
 def whole_values(stored: np.ndarray, file: Path | None = None) -> np.ndarray:
-    """Label values as integers: what lies within 0.001 of a whole number is that number, wherever labels are read.
+    """Label values as integers; a value within 0.001 of a whole number counts as that number.
 
     Raises:
         LabelError: values between whole numbers, or not finite.
@@ -197,9 +201,9 @@ def whole_values(stored: np.ndarray, file: Path | None = None) -> np.ndarray:
     if count:
         values = [f"{float(value):.4g}" for value in stored[between][:3]]
         raise LabelError(
-            f"{count} label voxels are not whole numbers",
+            "label values are not whole numbers",
             file=file,
-            found=f"values such as {', '.join(dict.fromkeys(values))}",
+            found=f"{counted(count, 'voxel')} with values such as {', '.join(dict.fromkeys(values))}",
             expected="one whole number per class",
             remedy="Is it a probability map? Store the class of each voxel, and resample labels by nearest neighbor",
         )
@@ -209,26 +213,26 @@ def whole_values(stored: np.ndarray, file: Path | None = None) -> np.ndarray:
 
 
 def remap(label: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
-    """Label values through one lookup, so that no value is mapped twice; values not in `table` stay."""
-    found = np.unique(label)
-    mapped = np.asarray([table.get(value, value) for value in found.tolist()])
-    if np.array_equal(found, mapped):
+    """Label values through a table, each mapped once; values that it does not list stay the same."""
+    changes = {value: other for value, other in table.items() if value != other}
+    if not changes:
         return label
-    return mapped[np.searchsorted(found, label)]
+    mapped = label.astype(np.result_type(label.dtype, *map(np.min_scalar_type, changes.values())))
+    for value, other in changes.items():
+        mapped[label == value] = other
+    return mapped
 
 
-_MANY = 50
-"""Stray values beyond which a file is no label of another scheme."""
-_NO_LABEL = "Too many values for classes: is it the scan itself? Name the file of the label"
-
-
-def suggest(scheme: Scheme, stray: Mapping[float, int]) -> str:
-    """The next step for stray values: the map where only one is possible, a related scheme that has them, or a map
-    to fill in."""
+def suggest(scheme: Scheme, stray: Collection[float], held: Collection[float]) -> str:
+    """The next step for stray values, next to values of the scheme that the label holds too: the maps where few are
+    possible, a related scheme that has the values, or a map to fill in."""
     if not all(float(value).is_integer() for value in stray):
         return "Resample labels by nearest neighbor, so that they stay whole numbers"
     if len(stray) == 1 and len(scheme.classes) == 1:
-        return f"Set data.label_map: {{{next(iter(stray)):g}: {scheme.values[1]}}}"
+        (value,), ((name, inside),) = stray, scheme.classes.items()
+        if inside not in held:
+            return f"Set data.label_map: {{{value:g}: {inside}}}"
+        return f"Set data.label_map: {{{value:g}: 0}} if these voxels are background, {{{value:g}: {inside}}} if {name}"
     template = ", ".join(f"{value:g}: 0" for value in stray)
     by_map = f"map them by data.label_map, such as {{{template}}}, where 0 leaves a value out"
     related = [other.name for other in SCHEMES.values() if _related(scheme, other) and set(stray) <= set(other.values)]

@@ -1,4 +1,4 @@
-"""How a dataset of scans is split: drawn by patient, or named by lists.
+"""How a dataset of scans is split: drawn by patient, or given by lists.
 
 A draw orders the patients by a hash of (seed, patient), so it depends neither on the order in which cases are found nor
 on a library's random generator, and a patient added later leaves the order of the others as it was.
@@ -22,9 +22,10 @@ def make_splits(cases: Sequence[Case], data: DataSection, *, needs_labels: bool 
     """The split that `data.split` and `data.fold` ask for, by patient and irrespective of the order of `cases`.
 
     Cases without a label take no part where labels are needed. Where the dataset itself keeps patients for testing
-    (`Case.split`), they are the test split of a draw and no others are drawn; its validation patients validate, but are
-    pooled with the training patients under `kfold`. Under `crossval` a fold tests, and what the dataset keeps for
-    testing is left out. Lists say it all, but may not contradict the dataset.
+    (`Case.split`), they are the test split and no others are drawn; its validation patients validate, but are pooled
+    with the training patients under `kfold`. Fractions are of the patients that are drawn from. Under `crossval` a fold
+    tests, and what the dataset keeps for testing is left out. Lists name the cases of each split, and may not
+    contradict the dataset.
 
     Raises:
         SplitError: too few patients, an empty split, a list that cannot be read or names an unknown case, or a patient
@@ -35,14 +36,14 @@ def make_splits(cases: Sequence[Case], data: DataSection, *, needs_labels: bool 
     drawn = _from_lists if section.kind == "lists" else _drawn
     case_ids = {split: sorted(ids) for split, ids in drawn(members, section, data.fold).items()}
     splits = splits_of(case_ids, section, data.fold, {case.id: case.patient for case in members})
-    _refuse_empty(splits, section)
+    _refuse_empty(splits, section, needs_labels=needs_labels)
     return splits
 
 
 def splits_of(
     case_ids: Mapping[str, Sequence[str]], section: SplitSection, fold: int, patients: Mapping[str, str]
 ) -> Splits:
-    """Splits that were drawn or listed, with how that came about. Raises `SplitError` as `Splits`."""
+    """Drawn or listed case ids as `Splits`, with how they came about. Raises `SplitError` as `Splits`."""
     return Splits(
         train=tuple(case_ids["train"]),
         val=tuple(case_ids["val"]),
@@ -66,13 +67,13 @@ def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
 
 def _taking_part(cases: Sequence[Case], *, needs_labels: bool) -> list[Case]:
     if repeated := repeated_ids(case.id for case in cases):
-        raise SplitError("several cases share one id", found=listed(repeated), expected="one id per case")
+        raise SplitError("several cases have one id", found=listed(repeated), expected="one id per case")
     members = sorted((case for case in cases if case.label or not needs_labels), key=lambda case: case.id)
     if not members:
         raise SplitError(
             "no case has a label, so there is nothing to train on",
             found=counted(len(cases), "case"),
-            remedy="Check data.label and the names of the label files",
+            remedy="Check data.label, the names of the label files, and that they are below data.root",
         )
     return members
 
@@ -81,18 +82,18 @@ def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, lis
     respected = ("test",) if section.kind == "kfold" else ("test", "val")
     fixed_by = {split: {case.patient for case in cases if case.split == split} for split in respected}
     fixed = set().union(*fixed_by.values())
-    everyone = len({case.patient for case in cases})
     pool = patients_in_order({case.patient for case in cases} - fixed, section.seed)
+    drawn_from = len(pool)
 
     if section.kind == "crossval":
         tested = _fold(pool, fold, section.folds)
     else:
-        tested = set(fixed_by["test"]) or set(pool[: _amount(section.test, everyone)])
+        tested = set(fixed_by["test"]) or set(pool[: _amount(section.test, drawn_from)])
     pool = [patient for patient in pool if patient not in tested]
     if section.kind == "kfold":
         validating = _fold(pool, fold, section.folds)
     else:
-        validating = fixed_by["val"] or set(pool[: _amount(section.val, everyone)])
+        validating = fixed_by["val"] or set(pool[: _amount(section.val, drawn_from)])
     split_of = {patient: "val" if patient in validating else "train" for patient in pool}
     split_of |= dict.fromkeys(fixed_by.get("val", ()), "val")
     split_of |= dict.fromkeys(tested, "test")
@@ -107,7 +108,7 @@ def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, lis
 
 
 def _amount(amount: float, patients: int) -> int:
-    """Patients of a fraction below 1, rounded half up, and at least one where it is not zero; or the number itself."""
+    """How many patients a setting means: a fraction below 1, rounded half up to at least one, or a number from 1 on."""
     if amount >= 1:
         return int(amount)
     return max(1, math.floor(amount * patients + 0.5)) if amount > 0 else 0
@@ -139,18 +140,18 @@ def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str
     return case_ids
 
 
-def _refuse_empty(splits: Splits, section: SplitSection) -> None:
+def _refuse_empty(splits: Splits, section: SplitSection, *, needs_labels: bool) -> None:
     by_lists = section.kind == "lists"
     testing = section.test_list is not None if by_lists else section.test != 0
     for split, case_ids in splits.items():
         if case_ids or (split == "test" and not testing):
             continue
-        patients = counted(len(set(splits.patients.values())), "patient")
+        patients = counted(len(set(splits.patients.values())), "patient") + (" with labels" if needs_labels else "")
         counts = ", ".join(f"{counted(len(ids), 'case')} in {name}" for name, ids in splits.items())
         raise SplitError(
             f"the {split} split is empty",
             file=getattr(section, f"{split}_list") if by_lists else None,
-            found=f"{patients} with labels, {counts}",
+            found=f"{patients}, {counts}",
             expected="at least one patient for training and one for validation"
             + (", and one for testing" if testing else ""),
             remedy="Add patients, change data.split.val and data.split.test, or name the cases by lists",

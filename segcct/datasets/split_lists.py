@@ -12,20 +12,20 @@ from segcct.config import DataSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.split_record import Splits, repeated_ids
 from segcct.errors import SplitError
-from segcct.files.file_names import stem_of
+from segcct.files.file_names import composed, stem_of
 from segcct.files.json_file import reason_of_parse
 from segcct.files.small_file import read_small
 from segcct.plurals import counted, listed
 
 _MOST_BYTES = 2**24
-"""Of a list; a hundred thousand cases by their whole paths stay below."""
+"""Largest list that is read; a hundred thousand full paths fit."""
 _SLICE = re.compile(r"[-_]slice[-_]?\d+$", re.I)
 
 
 def read_list(path: Path, key: str, cases: Sequence[Case]) -> list[str]:
     """Ids of the cases a list names, in its order; a patient's name stands for all of the patient's cases.
 
-    Blank lines and what follows `#` are passed over. A line may be a case id, a path that ends in one, or a file name
+    Blank lines and everything after `#` are ignored. A line may be a case id, a path that ends in one, or a file name
     of the case.
 
     Args:
@@ -67,16 +67,18 @@ def read_list(path: Path, key: str, cases: Sequence[Case]) -> list[str]:
 
 
 def read_lists(cases: Sequence[Case], section: SplitSection, noun: str = "case") -> dict[str, list[str]]:
-    """Case ids that the lists of a split name, by split; nothing where there is no list.
+    """Split -> the case ids on its list; none where there is no list.
 
     Raises:
-        SplitError: as `read_list`; cases to train or select on that the dataset itself keeps for test.
+        SplitError: as `read_list`; a list for training or validation holds cases that the dataset keeps for test.
     """
     files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
-    case_ids = {split: [] if path is None else read_list(path, f"data.split.{split}_list", cases)
-             for split, path in files.items()}  # fmt: skip
+    case_ids = {
+        split: [] if path is None else read_list(path, f"data.split.{split}_list", cases)
+        for split, path in files.items()
+    }
     by_id = {case.id: case for case in cases}
-    for split in ("train", "val"):  # to hold a training case back harms nothing
+    for split in ("train", "val"):  # holding back a training case for test does no harm
         tested = [case_id for case_id in case_ids[split] if by_id[case_id].split == "test"]
         if tested:
             raise SplitError(
@@ -158,16 +160,17 @@ def _stem(entry: str) -> str:
 
 
 class _Names:
-    """What a line of a list may call a case: its id, its patient, one of its files, a folder on the way to them."""
+    """The names of a case in a list: its id, its patient, one of its files, a folder on the way to them. They are
+    compared in composed Unicode."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._ids: dict[str, tuple[str, ...]] = {}
         self._slices: set[str] = set()
         of_patient: dict[str, list[str]] = {}
         for case in cases:
-            of_patient.setdefault(case.patient, []).append(case.id)
+            of_patient.setdefault(composed(case.patient), []).append(case.id)
             for files in (*case.channels.values(), case.label or ()):
-                stems = {_stem(file.name) for file in files}
+                stems = {composed(_stem(file.name)) for file in files}
                 if len(files) > 1:
                     self._slices |= stems
                 else:
@@ -175,21 +178,22 @@ class _Names:
         # A file name that several cases share (`t1.nii.gz` in every folder) names none of them.
         self._ids = {stem: ids[:1] for stem, ids in self._ids.items() if len(set(ids)) == 1}
         self._ids |= {patient: tuple(ids) for patient, ids in of_patient.items()}
-        self._ids |= {case.id: (case.id,) for case in cases}
+        self._ids |= {composed(case.id): (case.id,) for case in cases}
 
     def ids_of(self, entry: str) -> tuple[str, ...]:
         """Cases a line names; none when it is unknown."""
+        entry = composed(entry)
         path = PurePosixPath(entry.replace("\\", "/"))
         if self.is_slice(entry):
-            return self._ids.get(entry, ())
+            return ()
         # A folder may name its only case, never all cases of a patient: the file name said more than that.
-        folders = [part for part in reversed(path.parts[:-1]) if self._ids.get(part) == (part,)]
+        folders = [part for part in reversed(path.parts[:-1]) if [*map(composed, self._ids.get(part, ()))] == [part]]
         return next((self._ids[name] for name in (entry, path.name, _stem(entry), *folders) if name in self._ids), ())
 
     def is_slice(self, entry: str) -> bool:
-        """Whether a line names one slice of a case that is made of slices."""
-        stem = _stem(entry)
-        return stem in self._slices or _SLICE.search(stem) is not None
+        """Whether a line names a slice, and no case: an image that is a case of its own may be called a slice."""
+        stem = composed(_stem(entry))
+        return stem not in self._ids and (stem in self._slices or _SLICE.search(stem) is not None)
 
     def known(self) -> list[str]:
         """Every name that stands for a case."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from segcct.datasets.case import Case
-from segcct.errors import RunError, SplitError
+from segcct.errors import SplitError
 from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import read_object
-from segcct.plurals import counted, listed
-from segcct.progress import say
+from segcct.plurals import listed
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -63,7 +62,7 @@ class Splits:
         return next((split for split, ids in self.items() if case_id in ids), None)
 
     def trained_on(self, patients: Mapping[str, str]) -> list[str]:
-        """Those of some cases (id -> patient) that are in the training split, or whose patient is; in order."""
+        """Which of these cases (id -> patient) were trained on, or have a patient who was; in their order."""
         seen = (*self.train, *self.unlabeled)
         trained = {*seen, *map(self.patient_of, seen)}
         return [name for name, patient in patients.items() if {name, patient} & trained]
@@ -121,102 +120,9 @@ class Splits:
             ) from error
 
 
-def seen_by(weights: Path, splits: Splits) -> list[str] | None:
-    """The validation and test cases on which a model was trained, by the splits.json of its run; None where there is
-    none.
-
-    Args:
-        weights: `best/` of a run, or a file in it.
-        splits: of another run.
-
-    Raises `SplitError` for a splits.json that is damaged.
-    """
-    record = (weights.parent if weights.is_file() else weights).parent / "splits.json"
-    if not record.is_file():
-        return None
-    return Splits.load(record).trained_on({name: splits.patient_of(name) for name in (*splits.val, *splits.test)})
-
-
 def repeated_ids(ids: Iterable[str]) -> list[str]:
-    """Those that occur more than once, sorted."""
+    """The ids that occur more than once, sorted."""
     return sorted(case_id for case_id, times in Counter(ids).items() if times > 1)
-
-
-def read_splits(files: Sequence[Path], needed: str | None) -> dict[Path, Splits]:
-    """The splits of some runs by their files, which tell the cases that each model has seen.
-
-    Where one of them is `needed` (train, val or test), raises `RunError` for a file that is not there, and `SplitError`
-    for one that is damaged; else such files are left out.
-    """
-    splits: dict[Path, Splits] = {}
-    for file in files:
-        if not file.is_file():
-            if needed:
-                raise RunError(
-                    f"split {needed} is not known without the run's splits.json",
-                    file=file,
-                    remedy="Keep best/ in its run folder, or leave --split out",
-                )
-            say(f"{file}: not there, so cases that the model was trained on are not marked as such")
-            continue
-        try:
-            splits[file] = Splits.load(file)
-        except SplitError as error:
-            if needed:
-                raise
-            say(f"{error}. Which of these the model was trained on is not noted")
-    return splits
-
-
-def ids_of_split(
-    splits: Mapping[Path, Splits], split: str, found: Container[str], *, source: Path, noun: str
-) -> tuple[str, ...]:
-    """Ids of one split of a run, or of all runs, all of which are to be predicted.
-
-    Args:
-        splits: those of the runs, at least one.
-        split: train, val or test.
-        found: the ids below `source`.
-        source: the input, for messages.
-        noun: what an id names: case or image.
-
-    Raises:
-        SplitError: the runs differ in the split, it is empty, or some of its ids are not below `source`.
-    """
-    file, ids = next((file, getattr(each, split)) for file, each in splits.items())
-    for other, each in splits.items():
-        if getattr(each, split) != ids:
-            raise SplitError(
-                f"the runs have different {split} splits",
-                file=other,
-                found=f"not those of {file}",
-                remedy="Predict with one of the models, or leave --split out",
-            )
-    if not ids:
-        raise SplitError(f"split {split} is empty", file=file)
-    missing = [name for name in ids if name not in found]
-    if missing:
-        problem = f"{counted(len(missing), noun)} of split {split} cannot be found"
-        raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")
-    return tuple(ids)
-
-
-def unshared_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> str | None:
-    """Which classes are in no training case, and which in training cases alone, in words; None where there are none.
-
-    Args:
-        classes: case id -> names of the classes that its label holds; cases that are not here say nothing.
-        splits: the split.
-    """
-    read = {split: [classes[case] for case in ids if case in classes] for split, ids in splits.items()}
-    if not read["train"] or not (read["val"] or read["test"]):
-        return None
-    train, elsewhere = (frozenset().union(*names) for names in (read["train"], read["val"] + read["test"]))
-    parts = {
-        "in no training case": sorted(elsewhere - train),
-        "in training cases only": sorted(train - elsewhere),
-    }
-    return "; ".join(f"{where}: {listed(names)}" for where, names in parts.items() if names) or None
 
 
 def _cases_by_patient(stored: object) -> dict[str, list[str]]:

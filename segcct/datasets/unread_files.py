@@ -1,4 +1,4 @@
-"""What lies below a dataset's root and is not read: images that no pattern takes, folders without a case, the rest."""
+"""What lies below a dataset's root and is not read: images that match no pattern, folders without a case, the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Unread:
     """Files of other kinds outside of those folders, without those that go with a file that is read."""
 
     def describe(self, *, folders: bool = True) -> list[str]:
-        """How many there are of each and which, in a few words, a line each; folders only when asked for."""
+        """A line for each kind, with how many there are and which; folders only if requested."""
         idle = [f"{name}/ ({counted(files, 'file')})" for name, files in self.folders if folders]
         parts = {
             "folder": (len(idle), listed(idle, 6)),
@@ -48,12 +48,12 @@ class Unread:
 
 
 def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None) -> Unread:
-    """What of the files and folders below `data.root` no case holds and no error names; hidden names do not count.
+    """The files and folders below `data.root` that no case uses and no error names, without hidden ones.
 
     Args:
         data: the data section.
-        found: what its layout met.
-        tree: what lies below the root, where it is known already.
+        found: what its layout found.
+        tree: what lies below the root, where it has been listed already.
     """
     tree = tree or FolderTree(data.root)
     files, folders = [], []
@@ -79,11 +79,11 @@ def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None)
 
 
 def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
-    """Files that cases hold, that errors name, that the layout knows and leaves, or that list the cases."""
+    """The files that are part of a case, named by an error, ignored by the layout on purpose, or lists of cases."""
     split = data.split
     lists = (split.train_list, split.val_list, split.test_list, split.unlabelled_list)
     named = [Path(error.file) for error in found.errors if error.file is not None]
-    case_files = [file for case in found.cases for file in case.files()]
+    case_files = [file for case in found.all_cases for file in case.files()]
     paths = {
         path.relative_to(data.root)
         for path in (*case_files, *named, *filter(None, lists))
@@ -105,7 +105,7 @@ def _above(name: str) -> list[str]:
 
 
 def _without_ending(name: str) -> str:
-    """The path without its ending, also one of no image format: `scan.json` goes with `scan.nii.gz`."""
+    """The path without its ending, of whatever format: `scan.json` goes with `scan.nii.gz`."""
     stem, ending = split_name(name)
     return stem if ending else str(PurePosixPath(name).with_suffix(""))
 

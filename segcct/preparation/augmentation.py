@@ -35,8 +35,8 @@ _LARGEST_SEED = 2**31
 
 
 class Augmenter:
-    """Flips, affine and elastic deformation of a slice and its label together; intensity, noise and blur of the
-    image alone, each channel with draws of its own, because scanners vary per sequence."""
+    """Flips, affine and elastic deformation of a slice and its label together; intensity, noise and blur of the image
+    alone, drawn for each channel separately, because scanners vary per sequence."""
 
     def __init__(self, section: AugmentSection, image_size: int) -> None:
         self.section = section
@@ -103,7 +103,7 @@ class _Operations:
     """albumentations' transforms with the section's ranges, each always applied when called."""
 
     def __init__(self, section: AugmentSection, side: int) -> None:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news at import otherwise
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it looks for updates online at import
         import albumentations
         import cv2
 
@@ -159,7 +159,7 @@ def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
 
 
 def _applied(operation: Any, rng: np.random.Generator, **targets: np.ndarray) -> dict[str, np.ndarray]:
-    """One application under a fresh seed; it seeds both generators the transform owns."""
+    """One application with a new seed, for both generators that the transform owns."""
     operation.set_random_seed(int(rng.integers(_LARGEST_SEED)))
     moved: dict[str, np.ndarray] = operation(**targets)
     return moved

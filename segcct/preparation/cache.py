@@ -1,10 +1,10 @@
-"""Prepared arrays on disk, found again by what went into them.
+"""Prepared arrays on disk, found by what they were made from.
 
 An entry is a folder named by its key (cache_key.py): one `.npy` per array, opened memory-mapped, and `entry.json`. The
 key is a digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries
 are written atomically (to a temporary folder, synced, renamed), are never changed afterwards, and may be deleted at any
-time. The modification time of a folder is when it was last asked for. The cache also holds memos of source files and of
-arrays whose checksum was right (`.*.memo`, see `file_memo`).
+time. The modification time of a folder is when it was last used. The cache also holds memos of source files and of
+arrays whose checksums were right (`.*.memo`, see `file_memo`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ENTRY = "entry.json"
 _BLOCK_BYTES = 2**20
 _UNUSED_SECONDS = 30 * 86400
 _OPEN_MAPS = 128
-"""Each takes a file handle, of which a process may have 256 on some systems."""
+"""Each takes a file handle; on some systems a process may have only 256."""
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -79,18 +79,18 @@ class Cache:
 
     Args:
         folder: the folder.
-        memo: arrays that were compared with their checksums before, and did not change since.
+        memo: arrays whose checksums were verified before, and that have not changed since.
     """
 
     def __init__(self, folder: Path, memo: FileMemo | None = None) -> None:
         self.folder = folder
         self.memo = memo or FileMemo()
         self._reported: set[str] = set()
-        """Messages of damage: an entry is asked for again before it is made again."""
+        """Damage that has been reported: an entry is looked up again before it is rebuilt."""
 
     def get(self, key: str) -> tuple[StoredArrays, dict[str, Any]] | None:
-        """Arrays and facts of an entry; None when there is none or it is damaged (another shape, size, type or
-        checksum), which is reported once."""
+        """Arrays and facts of an entry; None when there is none or it is damaged (its shape, size, type or checksum
+        differs), which is reported once."""
         folder = self.folder / key
         if not (folder / _ENTRY).is_file():
             return None
@@ -144,7 +144,7 @@ class Cache:
 
     @contextmanager
     def claim(self, key: str) -> Iterator[None]:
-        """While one process prepares an entry, others that want it wait, and find it there."""
+        """While one process prepares an entry, others that need it wait; they find it in the cache afterwards."""
         with ExitStack() as lock:
             try:
                 make_private(self.folder)
@@ -154,7 +154,7 @@ class Cache:
             yield
 
     def sweep(self) -> None:
-        """Remove what killed processes left behind, after a day, and entries that were not asked for in 30 days: every
+        """Remove what killed processes left behind, after a day, and entries that were not used for 30 days: every
         changed setting leaves a whole copy of the dataset."""
         ages = dict.fromkeys((".*.tmp", ".*.damaged", ".*.lock"), LEFT_BEHIND_SECONDS)
         for pattern, seconds in {**ages, f"*/{_ENTRY}": _UNUSED_SECONDS, ".*.memo": _UNUSED_SECONDS}.items():

@@ -14,8 +14,8 @@ from segcct.preparation.preparation_settings import Preparation
 from segcct.version import VERSION
 
 PREPARATION_VERSION = 7
-"""Part of every cache key: raised when prepared_case.py, the grid, the rules or a reader give other numbers or facts.
-"""
+"""Part of every cache key: incremented when prepared_case.py, the grid, the rules or a reader give other numbers or
+facts."""
 
 
 def fingerprint(cases: Sequence[Case], memo: FileMemo | None = None) -> str:

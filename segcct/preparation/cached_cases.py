@@ -1,8 +1,7 @@
-"""Prepared cases from the cache; those that are not there yet are prepared, side by side, and stored."""
+"""Prepared cases from the cache; missing ones are prepared in parallel and stored."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -38,19 +37,19 @@ def prepare_cases(
     memo: FileMemo | None = None,
     progress: Report | None = None,
 ) -> list[PreparedCase]:
-    """Cases through the cache, in order; what is not there yet is read, prepared and stored.
+    """The prepared cases, in order; those that are not in the cache are read, prepared and stored there.
 
-    Cases that are missing are prepared by `data.workers` processes where there are two or more, or on `data.spark`.
+    Missing cases are prepared by `data.workers` processes where that is two or more, or on `data.spark`.
 
     Args:
         cases: the cases.
         data: how they are read and prepared, and where the cache is.
         scheme: the meaning of their labels.
-        memo: digests of files that have not changed; without it, every file is read.
+        memo: digests of files that have not changed; every file is read without it.
         progress: called with (done, total) after each case.
 
     Raises:
-        SegcctError: the failure of a case, once the others are prepared and stored; all of them where several fail.
+        SegcctError: a case fails, raised once the others are prepared and stored; names all cases that fail.
     """
     memo = memo or FileMemo()
     cache = Cache(data.cache_folder, memo)
@@ -75,11 +74,15 @@ def prepare_cases(
 def _outcomes(
     cases: Sequence[Case], data: DataSection, scheme: Scheme, cache: Cache
 ) -> Iterator[tuple[int, PreparedCase | Exception]]:
-    """Place and prepared case, or why it cannot be prepared: first those in the cache, then the others as they get
-    ready, here or in several processes."""
+    """Place and prepared case, or why it cannot be prepared: first the cases in the cache, then the others as they
+    get ready, in this process or in several."""
     missing = {}
     for place, case in enumerate(cases):
-        key = cache_key(case, data, scheme, cache.memo)
+        try:
+            key = cache_key(case, data, scheme, cache.memo)
+        except DataError as error:  # one of its files cannot be read
+            yield place, error
+            continue
         entry = cache.get(key)
         if entry is None:
             missing[place] = (case, data, scheme, cache, key)
@@ -106,10 +109,10 @@ def _outcomes(
 
 @contextmanager
 def _pool(data: DataSection, cases: int) -> Iterator[Executor]:
-    """Where cases are prepared side by side."""
+    """The executor that prepares cases in parallel."""
     if data.spark is None:
         processes = min(data.workers, cases)
-        yield ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread)
+        yield ProcessPoolExecutor(processes, get_context("spawn"))
         return
     with spark_context(data.spark) as context:
         yield SparkExecutor(context)
@@ -160,7 +163,3 @@ def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
         affine=np.asarray(facts["affine"], dtype=np.float64),
         present=None if present is None else np.asarray(present, dtype=bool),
     )
-
-
-def _use_one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resampling first imports it

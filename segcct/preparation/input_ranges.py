@@ -1,4 +1,4 @@
-"""What the training cases were like, kept in model.json as ranges, and in what a new case is unlike all of them."""
+"""Ranges of the training cases' sizes and intensities, stored in model.json, and how a new case falls outside them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Ranges = Mapping[str, Sequence[Sequence[float]]]
 """`spacing_mm` and `field_of_view_mm`: three pairs (lowest, highest) of the sorted axes; `dark` and `bright`: a pair
 for each channel, of the 10th and 90th percentile on the scale from 0 to 1 that the intensity rule makes."""
 _FACTOR = 1.25
-"""How far outside the range of sizes a case is unlike the others."""
+"""How far outside the range a size may lie, as a factor."""
 _DISTANCE = 0.1
-"""Likewise for intensities."""
+"""How far outside the range an intensity may lie, on the scale from 0 to 1."""
 
 
 def measures_of(case: PreparedCase) -> dict[str, list[float]]:
-    """What the ranges are of, for one case; without sizes in mm where the files hold no voxel size."""
+    """The measured values of one case; without sizes in mm where the files hold no voxel size."""
     image = case.thinned().astype(np.float32)
     dark, bright = np.percentile(image, (10, 90), axis=(0, 2, 3)).tolist()  # of each channel
     measures = {"dark": dark, "bright": bright}
@@ -31,7 +31,7 @@ def measures_of(case: PreparedCase) -> dict[str, list[float]]:
 
 
 def ranges_of(cases: Sequence[PreparedCase]) -> dict[str, list[list[float]]] | None:
-    """The ranges over some cases; None of no case."""
+    """The ranges over some cases; None where there are no cases."""
     measured = [measures_of(case) for case in cases]
     if not measured:
         return None

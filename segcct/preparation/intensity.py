@@ -38,8 +38,6 @@ def unit_scale(
     lowest, highest = float(voxels.min()), float(voxels.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise DataError("voxels that are not finite", file=file, found="NaN or infinity", expected="numbers")
-    if rule.rule == "clip" and (rule.low is None or rule.high is None):
-        raise DataError("rule clip without bounds", expected="data.intensity.low and data.intensity.high")
     if rule.rule == "none":
         _refuse_other_range(lowest, highest, file)
     elif rule.rule == "zscore_mask":
@@ -79,7 +77,7 @@ def _checked_mask(mask: np.ndarray | None, shape: tuple[int, ...], file: Path | 
 
 
 def _refuse_other_background(voxels: np.ndarray, file: Path | None) -> None:
-    """Raise where the volume's faces show that its background is a constant other than 0."""
+    """Raises `DataError` where the volume's faces show a constant background other than 0."""
     found = other_background(voxels)
     if found is None:
         return

@@ -1,7 +1,7 @@
 """Strong changes of a slice's intensities, geometry untouched: what a student learns from, and another scanner.
 
-`strong_intensity` has the ranges of UniMatch (Yang et al. 2023): contrast and brightness by up to a half in four of
-five slices, and blur up to a sigma of 2 of 256 pixels in every second; also gamma between 1/2 and 2 in every second.
+`strong_intensity` uses the ranges of UniMatch (Yang et al. 2023): contrast and brightness by up to a half in four of
+five slices, and blur with a sigma of up to 2 of 256 pixels in every second; also gamma from 1/2 to 2 in every second.
 `scanner_change` is what the winners of the M&Ms challenge trained against (Full et al. 2020): gamma, contrast, a bias
 field and noise together.
 """
@@ -38,8 +38,8 @@ def strong_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def scanner_change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(C, H, W) in [0, 1] -> the same shape, float32 in [0, 1], as another scanner might give it; the bias field is
-    that of all channels."""
+    """(C, H, W) in [0, 1] -> the same shape, float32 in [0, 1], as another scanner might show it; the channels share
+    one bias field."""
     field = _bias_field(image.shape[1:], rng)
     channels = [_jitter(_gamma(channel.astype(np.float32), rng), rng) * field for channel in image]
     noise = rng.normal(0, rng.uniform(0, LARGEST_NOISE), image.shape).astype(np.float32)

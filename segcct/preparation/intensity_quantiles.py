@@ -1,4 +1,4 @@
-"""The intensities of the training cases as quantiles, kept in model.json, and a case brought to them."""
+"""Quantiles of the training cases' intensities, stored in model.json, and the matching of a case to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mean_quantiles(cases: Sequence[PreparedCase]) -> list[list[float]] | None:
 def with_quantiles(case: PreparedCase, wanted: np.ndarray) -> PreparedCase:
     """The case with its intensities above 0 mapped, channel by channel, so that their quantiles are `wanted` (C, Q).
 
-    What is 0, background and padding, gets the lowest of them, and so stays the darkest. The image is float32, and no
+    Pixels of 0, background and padding, get the lowest of them, and so remain the darkest. The image is float32, and no
     longer within [0, 1].
     """
     found = case_quantiles(case)

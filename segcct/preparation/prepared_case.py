@@ -1,4 +1,4 @@
-"""From a loaded case to what a network sees. Training and prediction take this one path.
+"""From a loaded case to what a network sees, in training and prediction alike.
 
 Per case: intensities to [0, 1] by the rule, slices by the grid, resampled in their plane, stored as float16 with the
 mean and standard deviation of each channel, which are applied after augmentation.
@@ -73,7 +73,7 @@ class PreparedCase:
         return self.arrays.get("shown")
 
     def thinned(self) -> np.ndarray:
-        """(d, C, h, w): at most 16 slices, evenly spaced, and of these every second row and column: enough for
+        """(d, C, h, w): every second row and column of at most 16 evenly spaced slices, which is enough to measure
         intensities."""
         places = np.unique(np.linspace(0, len(self.image) - 1, 16).round().astype(int))
         return np.asarray(self.image[places, :, ::2, ::2])
@@ -88,14 +88,13 @@ def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -
 
     Raises:
         DataError: intensities or mask do not fit the rule.
-        GeometryError: the case cannot be brought to the wanted spacing.
-        LabelError: a label value outside the scheme. Each names the file.
+        GeometryError: the case cannot be resampled to the target spacing.
+        LabelError: a label value is not in the scheme. Each error names the file.
     """
     case = loaded.case
-    files = [paths[0] for paths in case.channels.values()]
     scales = [
-        unit_scale(voxels, preparation.intensity, mask=loaded.mask, file=files[min(index, len(files) - 1)])
-        for index, voxels in enumerate(loaded.image)  # an RGB image has three channels in one file
+        unit_scale(voxels, preparation.intensity, mask=loaded.mask, file=files[0])
+        for voxels, files in zip(loaded.image, case.channels.values(), strict=True)
     ]
     grid = _plan(loaded, preparation, scales)
     arrays = {"image": _network_slices(loaded, scales, grid)}
@@ -116,7 +115,7 @@ def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -
 
 
 def plan_grid(scan: Volume, preparation: Preparation, box_of: np.ndarray | None = None) -> SliceGrid:
-    """The slices of a scan, cropped to what is true in `box_of` (X, Y, Z), as `SliceGrid.plan` makes them."""
+    """The grid of a scan by `SliceGrid.plan`, cropped to what is true in `box_of` (X, Y, Z)."""
     return SliceGrid.plan(
         scan.shape,
         scan.affine,

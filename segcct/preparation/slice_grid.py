@@ -1,8 +1,7 @@
-"""How a stored volume becomes network slices, and how masks find the way back to the very same voxels.
+"""How a stored volume becomes network slices, and how masks get back to the same voxels.
 
-Two separate steps, because only the first is exact: reorientation and cropping move whole voxels and have an
-integer inverse; resampling in the slice plane does not. Its arithmetic, which exported
-models share, is in segcct/runtime.py.
+There are two steps, because only the first is exact: reorientation and cropping move whole voxels, which can be
+undone; resampling in the slice plane cannot. Its arithmetic, which exported models share, is in segcct/runtime.py.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _CHUNK_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class SliceGrid:
-    """The way between a stored volume (X, Y, Z) and its slices (D, H, W), and their size in the network.
+    """The mapping between a stored volume (X, Y, Z) and its slices (D, H, W), and their size in the network.
 
     canonical slices are axial as a radiologist sees them: D runs to superior, rows H to posterior, columns W to the
     patient's left. native slices are those of the third stored axis, rows = Y, columns = X.
@@ -73,7 +72,8 @@ class SliceGrid:
         A file without geometry (`spacing_mm` None) has no canonical direction: it is taken as native.
 
         Raises:
-            GeometryError: the affine points no way, or a target spacing is asked of a file that holds no spacing.
+            GeometryError: the affine leaves an axis without a direction, a target spacing is set for a file without
+                spacing, or the slices become too large.
         """
         if len(shape_xyz) != 3:
             raise GeometryError("not a three-dimensional volume", found=tuple(shape_xyz), expected="three axes")
@@ -198,7 +198,7 @@ def _network_size(
 
 
 def _check_resampling(rows: int, columns: int, spacing_hw_mm: Sequence[float] | None, target_spacing_mm: float) -> None:
-    """Raises `GeometryError` where slices have no pixel spacing, or become too large."""
+    """Raises `GeometryError` where slices have no pixel spacing or become too large."""
     if spacing_hw_mm is None:
         raise GeometryError(
             "no pixel spacing to resample from",

@@ -25,9 +25,9 @@ class SliceDataset(Dataset[Any]):
     and cases with few slices are seen too. The other positions go through all slices of all cases in an order
     shuffled per epoch, each slice at most once in `len` positions when `len` is at most their number.
 
-    A case without a label, where none is needed, has an empty mask.
+    Where labels are not needed, a case without one has an empty mask.
 
-    No state goes from sample to sample, so any number of loader processes gives the same batches.
+    Samples do not depend on each other, so any number of loader processes gives the same batches.
     """
 
     def __init__(

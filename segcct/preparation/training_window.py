@@ -12,9 +12,9 @@ def take_window(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(C, h, w) and (h, w) -> (C, side, side) and (side, side).
 
-    A slice that is larger is cropped at a random place; with a `wanted` class that it holds, at a place that contains
-    a pixel of that class, drawn uniformly. A slice that is smaller is padded with 0 equally on both
-    sides (`pad_to`). A slice of that size is returned unchanged and draws nothing.
+    A larger slice is cropped at a random place; where it holds the `wanted` class, the window contains a pixel of that
+    class, drawn uniformly. A smaller slice is padded with 0 equally on both sides (`pad_to`). A slice of this size is
+    returned unchanged, without a random draw.
     """
     height, width = label.shape
     anchor: tuple[int, int] | None = None

@@ -15,8 +15,8 @@ from PIL import Image
 from segcct.check.dataset_check import examine_dataset
 from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
-from segcct.datasets.image_headers import read_header
 from segcct.errors import VolumeError
+from segcct.images.formats import read_header
 from segcct.images.volume import Volume
 
 SHAPE = (12, 10, 6)
@@ -142,7 +142,7 @@ def _other_background(case: Path) -> None:
         (_empty_file, "case3/t1.nii.gz", "the file is empty", None),
         (_not_an_image, "case3/t1.nii.gz", "cannot be read as NIfTI", None),
         (_not_finite, "case3/t1.nii.gz", "1 of 720 voxels are NaN or infinite", None),
-        (_half_values, "case3/seg.nii.gz", "9 label voxels are not whole numbers", "0.5"),
+        (_half_values, "case3/seg.nii.gz", "label values are not whole numbers", "9 voxels with values such as 0.5"),
         (_blank, "case3/t2.nii.gz", "the image is blank", "every voxel is 5"),
         (_other_background, "case3/t2.nii.gz", "the background is not 0", "-3"),
     ],
@@ -341,7 +341,7 @@ def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
     data = section(tmp_path, layout="paired", channels=channels, label="masks/*.nii.gz")
     problems = examine_dataset(data, deep=False).problems
     assert {(p.what, p.severity) for p in problems} == {
-        ("1 label files have no image", "notice"),
+        ("1 label file without an image", "notice"),
         ("a case without a label is not used for training", "notice"),
     }
 
@@ -423,3 +423,10 @@ def test_real_volumes(shared_data: Path) -> None:
     wrong = examine_dataset(data.model_copy(update={"scheme": "brats2021"})).problems
     assert {p.what for p in wrong} == {"label values outside scheme brats2021"}
     assert [Path(p.file or "").parent.name for p in wrong] == [f"brats_2013_pat000{n}_1" for n in (3, 4, 5, 6)]
+
+
+def test_a_slice_that_is_stored_twice_is_no_channel(tmp_path: Path) -> None:
+    data = _slices(tmp_path / "h5")
+    shutil.copy(data.root / "patient001_frame01_slice_2.h5", data.root / "patient001_frame01_slice_1.h5")
+    whats = {problem.what for problem in examine_dataset(data).problems}
+    assert "two slices hold the same image" in whats

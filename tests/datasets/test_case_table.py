@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from pathlib import Path, PureWindowsPath
 
 import fsspec
@@ -26,11 +27,20 @@ def test_paths_are_meant_from_the_folder_of_the_table(tmp_path):
     assert uri_of(second.channels["t1"][0]) == "s3://bucket/b/1.nii"
 
 
+def test_a_path_is_found_in_another_spelling_of_unicode(tmp_path):
+    stored = tmp_path / unicodedata.normalize("NFD", "Müller.nii")
+    stored.touch()
+    (tmp_path / "cases.csv").write_text("case,ct\na,Müller.nii\nb,Zoë.nii\n", encoding="utf-8")
+    cases = read_case_table(tmp_path / "cases.csv", ["ct"])
+    assert [case.channels["ct"] for case in cases] == [(stored,), (tmp_path / "Zoë.nii",)]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("case\na\n", r"columns are missing \(found ct; expected case, ct\)"),
-        ("id,ct\na,b\n", r"columns are missing \(found case; expected case, ct\)"),
+        ("case\na\n", r"columns are missing \(found case; expected case, ct\)"),
+        ("id,ct\na,b\n", r"columns are missing \(found id, ct; expected case, ct\)"),
+        ("case;ct\na;b\n", r"columns are missing \(found case;ct; expected case, ct\)"),
         ("case,ct\n", "lists no case"),
         ("case,ct\na,\n", r"an empty cell \(found column ct of row 1\)"),
         ("case,ct\na,b\na,c\n", r"a case is listed twice \(found a\)"),
@@ -49,7 +59,7 @@ def test_parquet_says_the_same_as_csv(tmp_path):
     parquet.write_table(arrow.table({"case": ["b", "a"], "ct": ["2.nii", "1.nii"]}), tmp_path / "cases.parquet")
     (tmp_path / "cases.csv").write_text("case,ct\nb,2.nii\na,1.nii\n")
     assert read_case_table(tmp_path / "cases.parquet", ["ct"]) == read_case_table(tmp_path / "cases.csv", ["ct"])
-    with pytest.raises(DataError, match=r"columns are missing \(found t1; expected case, t1\)"):
+    with pytest.raises(DataError, match=r"columns are missing \(found case, ct; expected case, t1\)"):
         read_case_table(tmp_path / "cases.parquet", ["t1"])
     parts = tmp_path / "parts.parquet"  # as Spark writes it
     parts.mkdir()

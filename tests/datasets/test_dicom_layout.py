@@ -15,7 +15,7 @@ from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.layouts import find_cases, read_case, scan_cases, scheme_of
+from segcct.datasets.layouts import find_cases, find_new_cases, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.study_ids import study_ids
 from segcct.errors import DataError, LabelError
 from segcct.images.dicom import catalog
@@ -156,10 +156,11 @@ def test_structures_become_classes_by_pattern(root: Path) -> None:
 def test_names_that_do_not_fit_are_errors(root: Path) -> None:
     case = find_cases(data_of(root))[0]
     none = data_of(root, labels={"spleen": 1})
-    with pytest.raises(
-        LabelError, match=r"no structure of the label is a class \(found Left_Kidney, Liver; expected sp"
-    ):
-        label_of(case, none)
+    message = r"no structure of the labels is a class \(found Left_Kidney, Liver; expected spleen"
+    with pytest.raises(LabelError, match=message):
+        find_cases(none, strict=False)
+    assert "no structure of the labels is a class" in [each.what for each in examine_dataset(none).problems]
+    assert len(find_new_cases(none)) == 4  # new scans may have labels of other structures
     both = data_of(root, structures={"liver": "*", "left kidney": "*kid*"})
     with pytest.raises(
         LabelError, match=r"a structure belongs to several classes \(found Left_Kidney: liver, left kidney\)"
@@ -170,6 +171,22 @@ def test_names_that_do_not_fit_are_errors(root: Path) -> None:
         label_of(case, unknown)
     with pytest.raises(ValueError, match=r"data\.structures is for layout dicom"):
         data_of(root, layout="folder", structures={"liver": "*"})
+
+
+def test_a_patient_without_any_of_the_structures_has_an_empty_label(tmp_path: Path) -> None:
+    study(tmp_path, "P1/S", 0)
+    scan = study(tmp_path, "P2/S", 1, kinds=()) / "2.000-CT"
+    structure_set(scan.parent / "contours.dcm", scan, {"BODY": [rectangle((0, 0), (39, 31), 2)]})
+    segmentation(scan.parent / "300.000-Segmentation" / "1-1.dcm", scan, truth(), ("lung", "heart"))
+    data = data_of(tmp_path)
+    first, second = find_cases(data)
+    assert label_of(first, data).any()
+    assert second.label
+    assert not label_of(second, data).any()
+    (notice,) = (each for each in scan_cases(data).notices if "empty" in each.what)
+    assert (notice.what, notice.found) == ("1 case without any of the structures: empty labels", "P2")
+    contours = data_of(tmp_path / "P2", label="RTSTRUCT", labels={"body": 1, "liver": 2})
+    assert label_of(find_cases(contours)[0], contours).max() == 1
 
 
 def test_a_flat_export_is_read(tmp_path: Path) -> None:
@@ -293,7 +310,7 @@ def test_a_label_of_absent_images_is_a_notice(tmp_path: Path) -> None:
         file.rmdir() if file.is_dir() else file.unlink()
     found = scan_cases(data_of(tmp_path))
     assert [case.id for case in found.cases] == ["P1"]
-    assert "lost.dcm: a SEG refers to no images that are here" in str(found.notices[0])
+    assert "lost.dcm: the images that a SEG refers to are missing" in str(found.notices[0])
 
 
 def test_a_damaged_label_is_named_and_a_damaged_slice_too(tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def test_remap_maps_each_value_once(values: list[int], table: dict[int, int], dt
     assert np.array_equal(label, before)
 
 
+def test_remap_takes_no_more_memory_than_the_values_need() -> None:
+    label = np.array([0, 255], dtype=np.uint8)
+    assert remap(label, {255: 1}).dtype == np.uint8
+    assert remap(label, {255: 300, -3: 7}).tolist() == [0, 300]
+    assert remap(label, {1: 1}) is label
+
+
 def test_remap_keeps_shape_and_fractions() -> None:
     label = np.array([[255.0, 0.0], [0.5, 255.0]])
     assert remap(label, {255: 1}).tolist() == [[1.0, 0.0], [0.5, 1.0]]
@@ -105,7 +112,7 @@ def test_stray_values_are_counted_and_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "stray", "words"),
     [
-        ("binary", {255: 9}, "data.label_map: {255: 1}"),
+        ("binary", {255: 9}, "Set data.label_map: {255: 1}"),
         ("brats2021", {3: 9}, "If the files follow brats2015 or brats2023 or brats2024_gli, set data.scheme"),
         ("brats2023", {4: 9}, "brats2015 or brats2021 or brats2024_gli"),
         ("synapse", {13: 9}, "follow btcv"),
@@ -114,7 +121,15 @@ def test_stray_values_are_counted_and_refused() -> None:
     ],
 )
 def test_suggestions(name: str, stray: dict[float, int], words: str) -> None:
-    assert words in suggest(get_scheme(name), stray)
+    assert words in suggest(get_scheme(name), stray, {0})
+
+
+def test_a_further_value_of_a_binary_label_may_be_background_or_the_class() -> None:
+    words = r"Set data\.label_map: \{255: 0\} if these voxels are background, \{255: 1\} if foreground"
+    with pytest.raises(LabelError, match=words):
+        get_scheme("binary").check_values(np.array([0, 1, 255]))
+    with pytest.raises(LabelError, match=r"Set data\.label_map: \{255: 1\}$"):
+        get_scheme("binary").check_values(np.array([0, 255]))
 
 
 def test_unknown_scheme_lists_the_known() -> None:
@@ -151,7 +166,7 @@ def test_nearly_whole_values_are_whole(factor):
 
 @pytest.mark.parametrize("value", [0.5, 0.998, np.nan, np.inf])
 def test_values_between_whole_numbers_are_refused(value):
-    with pytest.raises(LabelError, match=r"1 label voxels are not whole numbers.*probability map"):
+    with pytest.raises(LabelError, match=r"label values are not whole numbers \(found 1 voxel with.*probability map"):
         whole_values(np.array([0, 1, value], np.float32), Path("a.nii"))
 
 
@@ -163,7 +178,9 @@ def test_a_label_of_huge_values_is_stray_and_not_another_number():
 @pytest.mark.parametrize("count", [10, 4000])
 def test_the_message_of_many_stray_values_is_short(count):
     label = np.arange(count, dtype=np.int16)
-    error = SCHEMES["binary"].stray_error(SCHEMES["binary"].stray_values(label), "a.nii")
-    assert f"and {count - 8} more values" in str(error)
-    assert len(str(error)) < 500
-    assert ("is it the scan itself?" in str(error)) == (count > 100)
+    with pytest.raises(LabelError) as caught:
+        SCHEMES["binary"].check_values(label, "a.nii")
+    message = str(caught.value)
+    assert f"and {count - 8} more values" in message
+    assert len(message) < 500
+    assert ("is it the scan itself?" in message) == (count > 100)

@@ -24,6 +24,7 @@ from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE, remap
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, GeometryError, LabelError, VolumeError
+from segcct.images.formats import read_header
 from segcct.images.raster import mask_values, read_pages
 from segcct.images.volume import Volume
 from segcct.preparation.cache_key import cache_key
@@ -339,6 +340,9 @@ def test_slices_that_cannot_be_used(tmp_path: Path) -> None:
     h5(tmp_path / "case1_slice_2.h5", image=np.full((4, 3), np.nan), label=np.zeros((4, 3)))
     with pytest.raises(VolumeError, match=r"case1_slice_2\.h5: voxels are NaN"):
         read_all(data)
+    h5(tmp_path / "case1_slice_2.h5", image=np.full((4, 3), 1e300), label=np.zeros((4, 3)))
+    with pytest.raises(VolumeError, match=r"case1_slice_2\.h5: voxels are NaN or infinite"):
+        read_all(data)
     h5(tmp_path / "case1_slice_2.h5", image=np.ones((4, 3)))
     with pytest.raises(VolumeError, match=r"case1_slice_2\.h5: cannot be read: no array 'label'"):
         read_all(data)
@@ -484,7 +488,7 @@ def test_grids_and_label_values_are_checked(tmp_path: Path) -> None:
         read_all(data)
     assert np.unique(read_all(data.model_copy(update={"label_map": {255: 1}}))["case1"].label).tolist() == [0, 1]
     volume(place / "seg.nii.gz", np.full(SHAPE, 0.4, np.float32))
-    with pytest.raises(LabelError, match=r"seg\.nii\.gz: 120 label voxels are not whole numbers.*0\.4"):
+    with pytest.raises(LabelError, match=r"seg\.nii\.gz: label values are not whole numbers \(found 120 voxels.*0\.4"):
         read_all(data)
 
 
@@ -585,6 +589,7 @@ def test_pictures_of_many_kinds(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "pages_x.tif", save_all=True, append_images=pages[1:])
     assert read_one(tmp_path, "pages").shape == (1, 2, 3, 2)
     assert read_one(tmp_path, "pages")[0, 0, 0].tolist() == [1, 5]
+    assert read_header(tmp_path / "pages_x.tif").shape == (2, 3, 2)
     Image.fromarray(np.full((3, 2), 9, np.uint8)).save(tmp_path / "grey_x.gif")
     assert np.unique(read_one(tmp_path, "grey")).tolist() == [9]
     Image.fromarray(np.dstack([COLOUR, MASK * 255])).save(tmp_path / "alpha_x.png")
@@ -686,8 +691,31 @@ def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
         picture(tmp_path / "masks" / f"{name}_m.png", MASK)
     found = scan_cases(pictures(tmp_path, {"grey": "images/*_x.png"}))
     assert [case.id for case in found.cases] == ["1"]
-    assert [notice.what for notice in found.notices] == ["2 label files have no image"]
+    assert [notice.what for notice in found.notices] == ["2 label files without an image"]
     assert found.notices[0].found == "masks/2_m.png, masks/3_m.png"
+
+
+def test_further_labels_are_no_cases_but_an_image_whose_name_goes_on_is_one(tmp_path: Path) -> None:
+    for name in ("A.png", "A_mask.png", "A_mask_1.png", "A_2.png"):
+        picture(tmp_path / "one" / name, MASK)
+    found = scan_cases(pictures(tmp_path / "one", {"grey": "{id}.png"}).model_copy(update={"label": "{id}_mask.png"}))
+    assert [case.id for case in found.cases] == ["A", "A_2"]
+    for name in ("A.bmp", "A.png", "A_2.bmp"):
+        picture(tmp_path / "two" / name, MASK)
+    found = scan_cases(pictures(tmp_path / "two", {"grey": "{id}.bmp"}).model_copy(update={"label": "{id}.png"}))
+    assert [(case.id, case.label is None) for case in found.cases] == [("A", False), ("A_2", True)]
+
+
+def test_the_folder_above_is_named_where_the_root_is_too_deep(tmp_path: Path) -> None:
+    for name in ("images/a.nii.gz", "masks/a.nii.gz"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        (tmp_path / "data" / name).touch()
+    (tmp_path / "data" / "other").mkdir()
+    data = section("paired", tmp_path / "data" / "images", {"ct": "images/*.nii.gz"}, label="masks/*.nii.gz")
+    with pytest.raises(DataError, match=rf"Set data\.root to {tmp_path}/data$"):
+        find_cases(data)
+    with pytest.raises(DataError, match=r"Set data\.root to the folder of the data$"):
+        find_cases(data.model_copy(update={"root": tmp_path / "data" / "other"}))
 
 
 def test_linked_folders_are_entered_once(tmp_path: Path) -> None:

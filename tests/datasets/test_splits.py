@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +110,15 @@ def test_the_datasets_own_validation_side_is_kept_by_fractions() -> None:
     assert patients_of(splits.val) == {"patient051", "patient052"}
 
 
+@pytest.mark.parametrize("kind", ["fractions", "crossval"])
+def test_a_fraction_is_of_the_patients_that_are_drawn_from(kind: str) -> None:
+    cases = acdc(20) + acdc(30, split="test", first=101)
+    splits = make_splits(cases, section(kind=kind, val=0.1, test=0.2))
+    assert len(patients_of(splits.val)) == 2
+    cases = acdc(20) + acdc(30, split="val", first=101)
+    assert len(patients_of(make_splits(cases, section(kind="fractions", test=0.1)).test)) == 2
+
+
 def test_a_patient_on_both_of_the_datasets_sides_is_refused() -> None:
     cases = [*acdc(10, split="train"), case("patient003_again", "patient003", split="test")]
     with pytest.raises(SplitError, match="patient patient003 is in two splits, train and test"):
@@ -137,6 +148,11 @@ def test_too_few_patients(patients: int, split: dict, message: str) -> None:
     assert caught.value.remedy
 
 
+def test_an_empty_split_of_cases_that_need_no_label_speaks_of_none() -> None:
+    with pytest.raises(SplitError, match=r"train split is empty \(found 1 patient, 0 cases in train"):
+        make_splits([case("a", label=False)], section(test=0.0), needs_labels=False)
+
+
 def test_three_patients_and_one() -> None:
     splits = make_splits([case(f"pat{n}") for n in range(4)], section(kind="fractions", val=0.25, test=0.0))
     assert [len(splits.train), len(splits.val), len(splits.test)] == [3, 1, 0]
@@ -156,6 +172,27 @@ def test_lists_of_ids_paths_and_file_names(tmp_path: Path) -> None:
     assert splits.val == ("patient004_frame01", "patient004_frame02")
     assert splits.test == ("patient005_frame02",)
     assert splits.seed is None
+
+
+@pytest.mark.parametrize(("on_disk", "in_lists"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_name_is_listed_in_any_spelling_of_unicode(
+    tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_lists: Literal["NFC", "NFD"]
+) -> None:
+    names = [unicodedata.normalize(on_disk, name) for name in ("Müller_1", "Müller_2", "Ångström", "Núñez", "Zoë")]
+    cases = [case(name, name.partition("_")[0]) for name in names]
+    lines = [unicodedata.normalize(in_lists, line) for line in ("Müller", "a/Ångström/t1.nii.gz", "x/Núñez.nii.gz")]
+    train, val = listed(tmp_path / "train.list", lines), listed(tmp_path / "val.list", [names[4]])
+    splits = make_splits(cases, section(kind="lists", train_list=train, val_list=val))
+    assert (splits.train, splits.val) == (tuple(sorted(names[:4])), (names[4],))
+
+
+def test_an_image_that_is_called_a_slice_is_listed_by_its_file_name(tmp_path: Path) -> None:
+    cases = [case(f"p{patient}_slice_{number}", f"p{patient}") for patient in (1, 2, 3) for number in (0, 1)]
+    train = listed(tmp_path / "train.list", ["images/p1_slice_0.nii.gz", "p1_slice_1.nii.gz", "p2"])
+    val = listed(tmp_path / "val.list", ["p3_slice_1"])
+    splits = make_splits(cases, section(kind="lists", train_list=train, val_list=val))
+    assert splits.train == ("p1_slice_0", "p1_slice_1", "p2_slice_0", "p2_slice_1")
+    assert splits.val == ("p3_slice_1",)
 
 
 def test_a_folder_on_the_way_names_its_case(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from segcct.check.dataset_check import examine_dataset
 from segcct.check.problem import format_problems
+from segcct.check.split_classes import unshared_classes
 from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases, scan_cases
-from segcct.datasets.split_record import Splits, unshared_classes
+from segcct.datasets.split_record import Splits
 from segcct.datasets.unread_files import find_unread
 from segcct.images.volume import Volume
 
@@ -139,6 +140,24 @@ def test_lists_of_cases_and_files_of_a_broken_case_are_accounted_for(tmp_path: P
     assert examine_dataset(data, deep=False).unread == []
 
 
+def test_cases_with_one_id_are_not_called_unread(tmp_path: Path) -> None:
+    for site in "ab":
+        save(tmp_path / site / "case1" / "img.nii.gz")
+    data = section(tmp_path)
+    assert find_unread(data, scan_cases(data)).describe() == []
+
+
+def test_what_macos_adds_to_archives_is_not_data(tmp_path: Path) -> None:
+    save(tmp_path / "case1" / "img.nii.gz")
+    for name in ("__MACOSX/case1/._img.nii.gz", "__MACOSX/case1/img.nii.gz", "case1/._img.nii.gz", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    data = section(tmp_path)
+    found = scan_cases(data)
+    assert ([case.id for case in found.cases], found.errors) == (["case1"], [])
+    assert find_unread(data, found).describe() == []
+
+
 def test_clashing_ids_are_one_kind_of_problem(tmp_path: Path) -> None:
     for site in "ab":
         for number in range(30):
@@ -186,6 +205,6 @@ def test_training_warns_of_a_class_that_only_validation_holds(
     (tmp_path / "val.txt").write_text("case2\n")
     lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
     load_dataset(section(tmp_path, split=lists, image_size=16, cache=tmp_path / "cache"))
-    assert "warning: classes are not in training and validation cases alike (in no training case: LV)" in (
+    assert "warning: training and validation cases do not have the same classes (in no training case: LV)" in (
         capsys.readouterr().err
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +14,9 @@ from pydantic import ValidationError
 from segcct.check.dataset_check import examine_dataset
 from segcct.config import DataSection
 from segcct.config.expressions import check_patient_expression, search_patient
-from segcct.datasets import folder_tree
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import scan_cases
-from segcct.datasets.layouts.patterns import compiled, matching
+from segcct.datasets.layouts.patterns import compiled, matching, with_id
 from segcct.errors import ConfigError, DataError, VolumeError
 from segcct.images.content_digest import content_digest
 from segcct.init.folder_inspection import inspect_folder
@@ -37,7 +37,9 @@ def touch(*files: Path) -> None:
 # ---------------------------------------------------------------- walks
 
 
-def test_links_are_followed_out_of_the_root_once_and_never_around_it(tmp_path: Path) -> None:
+def test_links_are_followed_out_of_the_root_once_and_never_around_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "home" / "set"
     touch(root / "a" / "1.nii", tmp_path / "store" / "b" / "2.nii", tmp_path / "private" / "3.nii", tmp_path / "4.nii")
     (root / "b").symlink_to(tmp_path / "store" / "b")  # a case kept elsewhere
@@ -48,14 +50,32 @@ def test_links_are_followed_out_of_the_root_once_and_never_around_it(tmp_path: P
     (root / "system").symlink_to("/proc")
     (root / "itself").symlink_to("itself")
     (tmp_path / "store" / "b" / "away").symlink_to(tmp_path / "private")
-    assert FolderTree(root).files() == ["a/1.nii", "b/2.nii", "itself"]
+    tree = FolderTree(root)
+    assert tree.files() == tree.files() == ["a/1.nii", "b/2.nii", "itself"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"not read: {root / 'b' / 'away'}, a link to {tmp_path / 'private'}" in line
 
 
-def test_a_walk_through_too_many_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a" / "1.nii", tmp_path / "b" / "2.nii", tmp_path / "lost+found" / "3.nii")
+    scandir = os.scandir
+
+    def refused(path: str | Path) -> object:
+        if Path(path).name in ("b", "lost+found"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(DataError, match=r"b: the folder cannot be read \(found Permission denied\)"):
+        FolderTree(tmp_path).files()
+    assert FolderTree(tmp_path).names(tmp_path / "missing") == []
+    assert FolderTree(tmp_path).names(tmp_path / "a" / "1.nii") == []
+
+
+def test_a_walk_through_too_many_files_ends(tmp_path: Path) -> None:
     touch(*(tmp_path / "set" / f"{number}.nii" for number in range(9)))
-    monkeypatch.setattr(folder_tree, "_MOST_ENTRIES", 8)
     with pytest.raises(DataError, match="more than 8 files and folders below"):
-        scan_cases(section(tmp_path / "set"))
+        scan_cases(section(tmp_path / "set"), FolderTree(tmp_path / "set", most_entries=8))
 
 
 def test_check_and_init_list_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +166,17 @@ def test_a_pattern_for_a_known_case_means_what_it_did(pattern: str, name: str, f
     assert bool(compiled(pattern, id_first=True).match(f"c1/{name}")) is fits
 
 
+def test_a_pattern_matches_names_in_any_spelling_of_unicode() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "{id}_Schädel*größe.nii") for form in ("NFC", "NFD"))
+    for pattern in (composed, decomposed):
+        for one in (composed, decomposed):
+            name = one.replace("{id}", "Zoë").replace("*", "_")
+            match = compiled(pattern).match(name)
+            assert match is not None
+            assert match["id"] == "Zoë"
+            assert compiled(pattern, id_first=True).match(f"Zoë/{name}")
+
+
 def test_the_id_is_where_it_was() -> None:
     def id_of(pattern: str, name: str) -> str | None:
         match = compiled(pattern, anywhere=True).match(name)
@@ -230,3 +261,18 @@ def test_a_name_too_long_for_its_expression_is_refused() -> None:
     with pytest.raises(DataError, match=r"too long for data\.patient"):
         search_patient(r"((?:a|aa|b)(?:a|aa|b)(?:a|aa|b).*a.*a.*a)b", "a" * 99)
     assert time.process_time() - began < 20
+
+
+def test_a_pattern_for_any_ending_cuts_only_that() -> None:
+    assert with_id("images/*.*") == "images/{id}.*"
+    for name, case in (
+        ("1.2.840.nii.gz", "1.2.840"),
+        ("a.b.png", "a.b"),
+        ("c.NII.GZ", "c"),
+        ("d.npy.h5", "d"),
+        ("e.seg.nrrd", "e"),
+    ):
+        match = compiled("{id}.*").match(name)
+        assert match is not None
+        assert match["id"] == case
+    assert compiled("img.*", id_first=True).match("1/img.nii.gz")

@@ -304,6 +304,13 @@ class TestCache:
         remembered = json.loads(memo.path.read_text(encoding="utf-8"))["files"]
         assert remembered.keys() == {str(file) for case in cases for file in case.files()}
 
+    def test_a_file_that_cannot_be_read_costs_its_case_alone(self, dataset):
+        cases, data, reads = dataset
+        cases[0].label[0].unlink()
+        with pytest.raises(DataError, match=r"a_2\.npy: cannot be read"):
+            prepare.prepare_cases(cases, data, BRATS)
+        assert reads == ["b"]
+
     def test_what_was_prepared_long_ago_is_used_before_it_is_swept(self, dataset):
         cases, data, reads = dataset
         prepare.prepare_cases(cases, data, BRATS)

@@ -33,7 +33,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
         patient = folder_name(place)
         split = split_of(place.relative_to(data.root))
         try:
-            frames = _frames(place, patient, data)
+            frames = _frames(tree, place, patient, data)
         except DataError as error:
             found.errors.append(error)
             continue
@@ -73,7 +73,7 @@ def _patient_folders(tree: FolderTree) -> Iterator[Path]:
             yield place
 
 
-def _frames(place: Path, patient: str, data: DataSection) -> list[str]:
+def _frames(tree: FolderTree, place: Path, patient: str, data: DataSection) -> list[str]:
     """Case ids of a patient folder. Raises `DataError` when Info.cfg holds no frame numbers."""
     info = place / _INFO
     if info.is_file():
@@ -82,7 +82,7 @@ def _frames(place: Path, patient: str, data: DataSection) -> list[str]:
             raise DataError("names no frames", file=info, expected="lines such as `ED: 1` and `ES: 12`")
         return sorted({f"{patient}_frame{int(number):02d}" for number in numbers})
     patterns = [compiled(with_id(pattern)) for pattern in data_patterns(data)]
-    matches = [pattern.match(entry.name) for entry in place.iterdir() for pattern in patterns]
+    matches = [pattern.match(name) for name in tree.names(place) for pattern in patterns]
     ids = {match["id"] for match in matches if match}
     return sorted(case_id for case_id in ids if re.fullmatch(rf"{patient}_frame\d+", case_id))
 

@@ -3,8 +3,8 @@
     ROOT/BraTS2021_00000/BraTS2021_00000_t1.nii.gz ... _seg.nii.gz        (2018-2021; also below HGG/, LGG/)
     ROOT/BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz ... -seg.nii.gz   (2023 and later)
 
-The years differ in their patterns, which the config names. Patients: from 2023 on the last number is a time point of
-the patient before it; until 2019 the last number of an id is one study of the patient.
+The config names the patterns, which depend on the year. The last number of an id does not belong to the patient: from
+2023 on it is a time point, and until 2019 a study.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ _TIME_POINTS = (
     re.compile(r"(Brats1[5-9]_.+)_\d+$", re.IGNORECASE),  # Brats18_TCIA01_131_1, BraTS19_CBICA_AAB_1
     re.compile(r"(brats_\d{4}_pat\d+)_\d+$", re.IGNORECASE),  # brats_2013_pat0003_1
 )
-
-
 _YEARS = (
     ("2018-2021", "brats2021", "_", ("t1", "t1ce", "t2", "flair")),
     ("2023 and later", "brats2023", "-", ("t1n", "t1c", "t2w", "t2f")),
@@ -45,7 +43,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
 
 
 def example(data: DataSection) -> str:
-    """One case folder of the years whose patterns the config has."""
+    """One case folder, named as in the years that the config's patterns belong to."""
     later = any("-t1" in pattern or "-t2" in pattern for pattern in data.channels.values())
     return folder.example(data, "BraTS-GLI-00000-000" if later else "BraTS2021_00000")
 

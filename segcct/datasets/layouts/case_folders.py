@@ -3,8 +3,8 @@
     ROOT/CASE/<channels.NAME>      (patterns may name subfolders: anat/{id}_T1w.nii.gz)
 
 A case folder is a folder, at any depth, in which the pattern of a channel or of the label matches; its name is the case
-id. The root itself may be one. A pattern may match a folder of DICOM slices. Each case is a patient of its own, except
-that BIDS folders `sub-X_ses-Y` and `sub-X/ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
+id. The root itself may be one. A pattern may match a folder of DICOM slices. Each case is its own patient, except that
+BIDS folders `sub-X_ses-Y` and `sub-X/ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
 """
 
 from __future__ import annotations

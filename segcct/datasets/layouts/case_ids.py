@@ -14,12 +14,12 @@ from segcct.plurals import listed
 
 
 def with_ids(cases: Sequence[Case], data: DataSection) -> list[Case]:
-    """The cases under the ids that `data.case_id` asks for. A case that was a patient of its own stays one."""
+    """The cases with the ids that `data.case_id` asks for. A case that is its own patient remains so."""
     return [_renamed(case, _by_path(case, data)) for case in cases] if data.case_id == "path" else list(cases)
 
 
 def clashes(cases: Sequence[Case], data: DataSection) -> list[DataError]:
-    """An error for each id that several cases have, which says how to give them ids of their own."""
+    """An error for each id that several cases share, which says how to make their ids unique."""
     by_id: dict[str, list[Case]] = {}
     for case in cases:
         by_id.setdefault(case.id, []).append(case)
@@ -38,13 +38,13 @@ def clashes(cases: Sequence[Case], data: DataSection) -> list[DataError]:
 
 
 def _remedy(cases: Sequence[Case], data: DataSection) -> str:
-    others = "rename them, or make the pattern of the first channel more specific"
+    others = "rename them, narrow data.root, or make the pattern of the first channel more specific"
     times = Counter(case.id for case in cases)
-    example = next(_by_path(case, data) for case in cases if times[case.id] > 1)
     if data.case_id == "path" or len({_by_path(case, data) for case in cases}) < len(cases):
         return others[0].upper() + others[1:]
+    example = next(new for case in cases if times[case.id] > 1 and (new := _by_path(case, data)) != case.id)
     return (
-        f"Set data.case_id: path, which makes the first {example} (a patient of its own, unless data.patient says "
+        f"Set data.case_id: path, which makes one of them {example} (a patient of its own, unless data.patient says "
         f"otherwise); or {others}"
     )
 

@@ -47,9 +47,7 @@ def read_label(case: Case, data: DataSection, scheme: Scheme, grid: Volume) -> n
         raise DataError("the case has no label", file=next(iter(case.channels.values()))[0])
     file = case.label[0]
     values = remap(whole_values(stored_label(case.label, data, grid), file), get_layout(data.layout).label_map(data))
-    stray = scheme.stray_values(values)
-    if stray:
-        raise scheme.stray_error(stray, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
+    scheme.check_values(values, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
     return values.astype(scheme.dtype, copy=False)
 
 

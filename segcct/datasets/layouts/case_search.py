@@ -12,10 +12,14 @@ from segcct.config.expressions import search_patient
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.case_ids import clashes, with_ids
-from segcct.datasets.layouts.layout import Found
+from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.layout_lookup import get_layout
 from segcct.errors import DataError
+from segcct.files.file_names import absolute
 from segcct.plurals import counted, listed
+
+_MOST_AROUND = 10_000
+"""Files and folders around the root that are looked through for the dataset's folder."""
 
 
 def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
@@ -26,10 +30,14 @@ def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
         strict: raise for the first case that lacks a channel; else leave such cases out.
 
     Raises:
-        DataError: the root is missing or holds no case (with a drawing of the expected folder), an id is there twice,
-            or, when strict, a case is incomplete; `data.patient` finds no patient in an id.
+        DataError: the root is missing or holds no case (with a drawing of the expected folder); when strict, a case is
+            incomplete or its id not unique; `data.patient` finds no patient in an id.
+        LabelError: no label can be used.
     """
-    return _cases(scan_cases(data), strict=strict)
+    found = scan_cases(data)
+    if found.label_error is not None:
+        raise found.label_error
+    return _cases(found, strict=strict)
 
 
 def find_new_cases(data: DataSection) -> list[Case]:
@@ -47,8 +55,8 @@ def find_new_cases(data: DataSection) -> list[Case]:
 
 
 def single_case(data: DataSection, file: Path) -> Case | None:
-    """The case of one file that holds every channel in the manner of the layout; None where a file is a volume or a
-    channel alone. Raises `DataError` for a file that lacks a channel."""
+    """The case of one file that holds every channel, as some layouts have them; None where a file is a volume or a
+    single channel. Raises `DataError` for a file that lacks a channel."""
     single = get_layout(data.layout).single
     return None if single is None else single(data, file)
 
@@ -65,11 +73,11 @@ def _cases(found: Found, *, strict: bool) -> list[Case]:
 
 
 def scan_cases(data: DataSection, tree: FolderTree | None = None) -> Found:
-    """The whole cases below `data.root`, sorted by id, an error for each that is not, and notices.
+    """The complete cases below `data.root`, sorted by id, an error for each incomplete one, and notices.
 
     Args:
         data: root, layout, patterns.
-        tree: what lies below the root, where it is known already.
+        tree: what lies below the root, where it has been listed already.
 
     Raises:
         DataError: the root is missing or holds nothing of the layout.
@@ -85,14 +93,16 @@ def _found(data: DataSection, tree: FolderTree | None = None) -> Found:
 
 
 def _sorted(found: Found, data: DataSection) -> Found:
-    """The cases by id with their patients; ids that are there twice become errors. Raises where there is nothing."""
+    """The cases, sorted by id, with their patients; ids that are not unique become errors. Raises where nothing was
+    found."""
     if not found.cases and not found.errors:
         raise _nothing_there(data, f"no case of layout {data.layout} in the dataset folder")
     cases = with_ids(found.cases, data)
     times = Counter(case.id for case in cases)
     errors = [*found.errors, *clashes(cases, data)]
     cases = [_with_patient(case, data) for case in cases if times[case.id] == 1]
-    return Found(sorted(cases, key=lambda case: case.id), errors, found.cases, found.notices)
+    cases.sort(key=lambda case: case.id)
+    return replace(found, cases=cases, errors=errors, all_cases=found.cases)
 
 
 def _with_patient(case: Case, data: DataSection) -> Case:
@@ -120,5 +130,18 @@ def _nothing_there(data: DataSection, what: str) -> DataError:
         file=data.root,
         found=found,
         expected="\n" + layout.example(data) + "\n",
-        remedy=f"Set data.root to the folder of the data{phantom}",
+        remedy=f"Set data.root to {_folder_above(data, layout) or 'the folder of the data'}{phantom}",
     )
+
+
+def _folder_above(data: DataSection, layout: Layout) -> Path | None:
+    """The folder that the root lies in, if that is the dataset's: one that holds the folders named in the patterns."""
+    root = Path(absolute(data.root))
+    if layout.names_arrays or layout.draw_label is not None or not root.is_dir():  # their folders may have any names
+        return None
+    above = data.model_copy(update={"root": root.parent})
+    try:
+        cases = layout.find(above, FolderTree(above.root, most_entries=_MOST_AROUND)).cases
+    except DataError:
+        return None
+    return above.root if any(file.is_relative_to(root) for case in cases for file in case.files()) else None

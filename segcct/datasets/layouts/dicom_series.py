@@ -2,13 +2,14 @@
 
     ROOT/PATIENT/STUDY/SERIES/*.dcm        (any folders; each series in a folder of its own)
 
-Objects go by what they say of themselves, not by the names of their files. The config gives for a channel a modality
-and, after a colon, a pattern of the series description where that is needed: `CT`, `MR:*t2*`. The label is `SEG` or
-`RTSTRUCT` in the same way. A case is a study; its label is what refers to its series. The case id is the folder of the
-patient, the topmost one with a single PatientID, and that of the study where a patient has several.
+Objects are recognized by their attributes, not by the names of their files. A channel in the config is a modality and,
+where that is not enough, a colon and a pattern of the series description: `CT`, `MR:*t2*`. The label is `SEG` or
+`RTSTRUCT`, in the same way. A case is a study; its label is the object that refers to its series. The case id is the
+folder of the patient, the topmost one with a single PatientID, and that of the study where a patient has several.
 
-Structures become classes by name: `data.structures` gives a pattern of segment labels or names of regions for a class;
-a class that it does not name has structures of its own name. Where classes overlap, the one later in the scheme stands.
+Structures become classes by name: `data.structures` gives a class a pattern of segment labels or region names; without
+one, a class takes the structures of its own name. Where classes overlap, the one later in the scheme is kept. A label
+that holds none of the structures is empty; if no label of the dataset holds any, that is an error.
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ def find(data: DataSection, tree: FolderTree) -> Found:
     taken = {file for case in found.cases for file in case.label or ()}
     for one in labels:
         if one.file not in taken and not found.errors:
-            what = f"a {one.kind} refers to no images that are here"
+            what = f"the images that a {one.kind} refers to are missing"
             found.notices.append(DataError(what, file=one.file, remedy="Add the series that it was drawn on"))
-    found.notices += _left_out([one for one in labels if one.file in taken], data)
+    used = [one for one in labels if one.file in taken]
+    found.notices += _left_out(used, data)
+    _note_empty_labels(found, used, data)
     return found
 
 
@@ -112,7 +115,7 @@ def draw_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.nda
     """(X, Y, Z) values of the scheme on the grid of the images.
 
     Raises:
-        LabelError: no structure belongs to a class, or one to several.
+        LabelError: a structure belongs to several classes.
         VolumeError, GeometryError, PackageError: as `draw_segments` and `draw_contours`.
     """
     from segcct.images.dicom.contours import draw_contours
@@ -126,7 +129,10 @@ def draw_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.nda
     rank[list(scheme.values())] = np.arange(1, len(scheme) + 1)
     for one in summaries:
         draw = draw_segments if one.kind == "SEG" else draw_contours
-        label = draw(one.file, grid, {name: value for name, value in values.items() if name in one.names})
+        own = {name: value for name, value in values.items() if name in one.names}
+        if not own:
+            continue
+        label = draw(one.file, grid, own)
         over = rank[label] > rank[drawn]  # of two classes in a voxel, the later one in the scheme
         drawn[over] = label[over]
     return drawn
@@ -151,16 +157,7 @@ def class_values(names: Sequence[str], data: DataSection, file: Path) -> dict[st
             found=f"{several}: {', '.join(classes[several])}",
             remedy="Make the patterns in data.structures more specific",
         )
-    values = {name: value for each, value in scheme.classes.items() for name in names if each in classes[name]}
-    if not values:
-        raise LabelError(
-            "no structure of the label is a class",
-            file=file,
-            found=listed(sorted(set(names)), _SHOWN) or "no structures",
-            expected=", ".join(patterns.get(name, name) for name in scheme.classes),
-            remedy='Set data.structures, such as {CLASS: "NAME*"}, or data.labels',
-        )
-    return values
+    return {name: value for each, value in scheme.classes.items() for name in names if each in classes[name]}
 
 
 def _classes_of(name: str, data: DataSection) -> list[str]:
@@ -175,7 +172,7 @@ def _classes_of(name: str, data: DataSection) -> list[str]:
 
 
 def _left_out(labels: Sequence[LabelObject], data: DataSection) -> list[DataError]:
-    """A notice of the structures that belong to no class, so that one of another name is not overlooked."""
+    """A notice of the structures that belong to no class, so that an unexpected name is not overlooked."""
     times = Counter(name for one in labels for name in set(one.names))
     others = [f"{name} (in {count})" for name, count in times.most_common() if not _classes_of(name, data)]
     if not others:
@@ -184,8 +181,31 @@ def _left_out(labels: Sequence[LabelObject], data: DataSection) -> list[DataErro
     return [DataError("structures of no class are left out", file=data.root, found=listed(others, 8), remedy=remedy)]
 
 
+def _note_empty_labels(found: Found, labels: Sequence[LabelObject], data: DataSection) -> None:
+    """A notice of the cases whose labels hold none of the structures; an error where no case has any: then the names in
+    the config are probably wrong."""
+    names = {name for one in labels for name in one.names}
+    wanted = {name for name in names if _classes_of(name, data)}
+    full = {one.file for one in labels if wanted.intersection(one.names)}
+    labeled = [case for case in found.cases if case.label]
+    empty = [case.id for case in labeled if full.isdisjoint(case.label or ())]
+    if labeled and len(empty) == len(labeled):
+        patterns = data.structures or {}
+        found.label_error = LabelError(
+            "no structure of the labels is a class",
+            file=labels[0].file,
+            found=listed(sorted(names), _SHOWN) or "no structures",
+            expected=", ".join(patterns.get(name, name) for name in scheme_of(data).classes),
+            remedy='Set data.structures, such as {CLASS: "NAME*"}, or data.labels',
+        )
+    elif empty:
+        what = f"{counted(len(empty), 'case')} without any of the structures: empty labels"
+        remedy = "Nothing, if these patients have none, or add a pattern to data.structures"
+        found.notices.append(DataError(what, file=data.root, found=listed(empty), remedy=remedy))
+
+
 def _read(tree: FolderTree, *, labels: bool) -> tuple[dict[str, list[ImageSeries]], list[LabelObject], list[DataError]]:
-    """Study -> its series of images; labels; and what is wrong."""
+    """Study -> its series of images; the labels; the errors."""
     studies: dict[str, list[ImageSeries]] = defaultdict(list)
     objects: list[LabelObject] = []
     problems: list[DataError] = []

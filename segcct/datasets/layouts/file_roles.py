@@ -10,10 +10,10 @@ from segcct.plurals import listed
 
 _LABEL_WORD = re.compile(
     r"segment|label|truth|multiclass|annot|lesion|consensus|manual|gold|contour|delineat"
-    r"|(?<![a-z])(d?seg|segm|gt|roi|lbl|tumou?r|vessels?)(?![a-z])"
+    r"|(?<![a-z])(d?seg|segm|gt|roi|lbl|tumou?r|vessels?|wmh)(?![a-z])"
 )
-_BODY_WORD = re.compile(r"brain|skull|head|body|fov|valid|(?<![a-z])bet(?![a-z])")
-_MASK_WORD = re.compile(r"mask")
+_BODY_WORD = re.compile(r"brain|skull|head|body|fov|(?<![a-z])bet(?![a-z])")
+_MASK_WORD = re.compile(r"mask|(?<![a-z])msk(?![a-z])")
 _MODALITY = re.compile(r"flair|t1\w*|t2\w*|adc|dwi|pd\w*|swi|ct|cta|pet|mr|mri|us|cine|xray|fundus")
 
 
@@ -38,7 +38,7 @@ def sort_roles(patterns: Sequence[str]) -> tuple[list[str], list[str], list[str]
 
 
 def ambiguity(kind: str, candidates: Sequence[str]) -> tuple[str, ...]:
-    """The remark that the first of several candidates is taken, as in `ambiguity("files may be labels", [...])`."""
+    """A remark that the first of several candidates is taken, as in `ambiguity("files may be labels", [...])`."""
     return (f"several {kind}: {listed(candidates)}; {candidates[0]} is taken",) if len(candidates) > 1 else ()
 
 

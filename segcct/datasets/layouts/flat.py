@@ -7,9 +7,11 @@ that is nearer to another case of the same id.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from segcct.config import DataSection
@@ -18,7 +20,8 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found
 from segcct.datasets.layouts.patterns import ID, compiled, filled, only, split_of, with_id
 from segcct.errors import DataError
-from segcct.plurals import listed
+from segcct.files.file_names import split_name
+from segcct.plurals import counted, listed
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
     if alone:
         found.notices.append(
             DataError(
-                f"{len(alone)} label files have no image",
+                f"{counted(len(alone), 'label file')} without an image",
                 file=data.root / alone[0],
                 found=listed(alone),
                 expected=f"a file {pattern} for each",
@@ -134,14 +137,24 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
 
 
 def _without_others(patterns: Patterns, index: Mapping[str, Mapping[str, list[str]]]) -> dict[str, list[str]]:
-    """Case id -> files of the first channel, without those that are another channel, the label or the mask of a case:
-    `{id}.png` next to `{id}_mask.png` matches the masks too."""
+    """Case id -> files of the first channel, without those that are another channel, the label, a further label or the
+    mask of a case: next to `{id}_mask.png`, `{id}.png` matches `A_mask.png` and `A_mask_1.png` too."""
     pattern, *channels = patterns.channels.values()
     others = {*channels} - {pattern} | {*filter(None, (patterns.label, patterns.mask))}
     cases = index[pattern]
     taken = {name for other in others for key, names in index[other].items() if key in cases for name in names}
+    labels = index.get(patterns.label or "", {})
+    taken_labels = taken.intersection(chain(*labels.values())).intersection(chain(*cases.values()))
+    stems = {split_name(name)[0] for name in taken_labels}
+    for key in cases.keys() - labels.keys():
+        taken.update(name for name in cases[key] if not stems.isdisjoint(_starts(split_name(name)[0])))
     kept = {key: [name for name in names if name not in taken] for key, names in cases.items()}
     return {key: names for key, names in kept.items() if names}
+
+
+def _starts(stem: str) -> list[str]:
+    """What stands before each separator of a name: `A`, `A_mask` in `A_mask_1`."""
+    return [stem[: match.start()] for match in re.finditer(r"[_\-. ]", stem)]
 
 
 def _without_first(

@@ -12,24 +12,26 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.image_headers import read_header
 from segcct.datasets.layouts import volumes
 from segcct.errors import DataError
+from segcct.images.formats import read_header
 from segcct.images.volume import Volume
 
 
 @dataclass
 class Found:
-    """What a layout met below the root."""
+    """What a layout found below the root."""
 
     cases: list[Case] = field(default_factory=list)
-    """Whole cases."""
+    """Complete cases."""
     errors: list[DataError] = field(default_factory=list)
     """One for each case that lacks something."""
     all_cases: list[Case] = field(default_factory=list)
-    """Whole cases under the layout's own ids, those that share an id with another too; see `data.case_id`."""
+    """Complete cases under the layout's own ids, including those that share an id; see `data.case_id`."""
+    label_error: DataError | None = None
+    """No label can be used, which does not matter where labels are not needed."""
     notices: list[DataError] = field(default_factory=list)
-    """What may be meant and is worth knowing: missing slice numbers, masks without an image."""
+    """What may be intended but is worth knowing: missing slice numbers, masks without an image."""
 
     def add(self, make: Callable[[], Case]) -> None:
         """Keep the case, or the `DataError` that making it raised."""
@@ -41,19 +43,19 @@ class Found:
 
 @dataclass(frozen=True)
 class MappedLabels:
-    """Labels in other values than the scheme's, which the layout maps as they are read."""
+    """Labels whose values are not the scheme's; the layout maps them when they are read."""
 
     values: Collection[int]
     """What the files may hold."""
     why: str
     doubt: str
-    """Said where all values that were read are the scheme's own as well."""
+    """A remark for the case that all values that were read are also valid in the scheme."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What file names alone say about a dataset: a layout and its patterns, what they were recognized by, and what is
-    known of such datasets."""
+    """What file names alone say about a dataset: a layout and its patterns, how they were recognized, and what is known
+    of such datasets."""
 
     layout: str
     channels: Mapping[str, str]
@@ -67,11 +69,11 @@ class Naming:
     """A named scheme that these names promise; the values must still agree."""
     mapped: MappedLabels | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
-    """Class names written down in the dataset itself."""
+    """Class names -> values that the dataset itself gives."""
     regions: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Unions of these classes by name, as `data.regions`."""
     classes_from: str = "dataset.json"
-    """Where they are written down."""
+    """Where the dataset gives them."""
     patient: str | None = None
     """Expression for the patient within a case id, where the names follow a standard."""
     case_id: str = "name"
@@ -81,17 +83,17 @@ class Naming:
     window_hu: tuple[float, float, str] | None = None
     """The usual window of such CT and its name."""
     by_convention: bool = True
-    """A layout recognized its own names; else they were grouped by what they have in common."""
+    """True where a layout recognized its own names, False where names were grouped by what they have in common."""
     doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout. `find` and `example` are its own; the rest is that of volumes unless it says otherwise."""
+    """One layout. It must define `find` and `example`; the rest defaults to what volumes need."""
 
     name: str
     find: Callable[[DataSection, FolderTree], Found]
-    """Below an existing `data.root`: every case, unsorted."""
+    """Every case below `data.root`, which exists; unsorted."""
     example: Callable[[DataSection], str]
     """The expected folder drawn as a small tree, with the config's own patterns, for messages."""
     recognize: Callable[[Path, Sequence[str]], Naming | None] | None = None
@@ -103,8 +105,8 @@ class Layout:
     read_mask: Callable[[Sequence[Path], str, Volume], np.ndarray] = volumes.read_mask
     """(files, pattern, grid) -> (X, Y, Z) values as stored, on that grid."""
     draw_label: Callable[[Sequence[Path], DataSection, Volume], np.ndarray] | None = None
-    """(files, data, grid) -> (X, Y, Z) values of the scheme, of labels that are drawn onto the grid of the images, such
-    as contours; None: `read_mask` reads labels."""
+    """(files, data, grid) -> (X, Y, Z) values of the scheme, for labels such as contours, which are drawn onto the grid
+    of the images; None where `read_mask` reads labels."""
     read_header: Callable[[Path, str], Volume] = read_header
     """(file, pattern) -> its grid without voxels."""
     has_geometry: bool = True
@@ -117,16 +119,16 @@ class Layout:
     label_map: Callable[[DataSection], Mapping[int, int]] = lambda data: data.label_map or {}
     """File value -> scheme value."""
     label_patterns: tuple[str, ...] = ()
-    """How labels are named, for references of predictions that came without a config; each is then also the pattern of
-    the only channel."""
+    """How labels are named, for references that come without a config; each then also serves as the pattern of the only
+    channel."""
     mask_format: Literal["nifti", "image"] = "nifti"
     """How predicted masks are written: volumes, or images with a palette."""
 
     find_loose: Callable[[DataSection], Found] | None = None
     """Cases among the files directly in `data.root`, where a dataset would have folders: new scans, for prediction."""
     single: Callable[[DataSection, Path], Case | None] | None = None
-    """The case of one file that holds every channel; None for a file that does not."""
+    """The case of one file that holds every channel; None for other files."""
     ignored: tuple[str, ...] = ()
-    """Patterns of files that belong to such a dataset and are not read as cases."""
+    """Patterns of files that are part of such a dataset but are not read as cases."""
     phantom: str | None = None
-    """Where the function stands that `segcct phantom NAME DIR` draws a case with, as `module:attribute`."""
+    """The function with which `segcct phantom NAME DIR` draws a case, as `module:attribute`."""

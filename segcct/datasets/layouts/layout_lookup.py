@@ -24,8 +24,8 @@ def get_layout(name: str) -> Layout:
 
 
 def layout_code(name: str) -> str:
-    """A digest of the files in which the functions of another package's layout stand, so that what was read by other
-    code is not used again; empty for a layout of segcct, whose version counts instead."""
+    """A digest of the files that define the functions of another package's layout, so that what an earlier version of
+    them read is not used again; empty for a layout of segcct, whose version counts instead."""
     layout = get_layout(name)
     if name not in LAYOUTS.registered:
         return ""
@@ -39,7 +39,7 @@ def register_layout(layout: Layout) -> None:
 
 
 def _source_file(function: Any) -> str | None:
-    """Where a function stands; None where it is in no file, as in a notebook."""
+    """The file that defines a function; None where there is none, as in a notebook."""
     while isinstance(function, partial):
         function = function.func
     try:
@@ -51,5 +51,5 @@ def _source_file(function: Any) -> str | None:
 
 @cache
 def _content_of(file: str) -> str:
-    """A digest of a source file. The code that runs is of the time of its import, so it is not read again."""
+    """A digest of a source file, which is read once: the code that runs is that of its import."""
     return hashlib.blake2b(Path(file).read_bytes()).hexdigest()

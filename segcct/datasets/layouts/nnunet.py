@@ -87,8 +87,9 @@ def _dataset_json(root: Path) -> tuple[Mapping[str, Mapping[str, object]], list[
 
 
 def _classes(labels: object, doubts: list[str]) -> tuple[Mapping[str, int], Mapping[str, Sequence[int]]]:
-    """Class name -> value, and region name -> values, from nnU-Net's `labels`: name -> value, or values of a region, in
-    version 2, value -> name before. A value that no name but that of a region of several has is `class_3`."""
+    """Class name -> value, and region name -> values, from nnU-Net's `labels`. Version 2 maps a name to a value, or to
+    the values of a region; version 1 maps a value to a name. A value that only regions of several values hold becomes a
+    class such as `class_3`."""
     classes: dict[str, int] = {}
     regions: dict[str, list[int]] = {}
     if not isinstance(labels, Mapping):

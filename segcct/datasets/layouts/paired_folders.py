@@ -27,9 +27,9 @@ _MOST = 0.5
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
-    """BIDS (sub-01[_ses-1]_T1w.nii.gz, the masks next to them or in derivatives/): sessions as cases, subjects as
-    patients. None where no file is a mask by its name, or where each subject's files lie in its own folder at the top,
-    which is a case folder like any other."""
+    """BIDS (sub-01[_ses-1]_T1w.nii.gz, with masks next to it or in derivatives/): sessions as cases, subjects as
+    patients. None where no file is a mask by its name, or where each subject's files lie in a folder of its own at the
+    top, which is a case folder like any other."""
     matches = [match for name in names if (match := _BIDS.match(name))]
     if all(match[0].split("/")[0] == match["id"] for match in matches):
         return None

@@ -10,21 +10,21 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.errors import ConfigError, DataError
-from segcct.files.file_names import split_name
+from segcct.files.file_names import spellings, split_name
 from segcct.plurals import listed
 
 ID = "{id}"
-_ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|[^./]+)"
+_ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|seg\.nrrd|[^./]+)"
 _SPECIAL = re.compile(r"(\*+|\?|\{id\})")
 _LONGEST = 1000
 _MOST_WILD = 3
-"""Pieces of any length up to the id; the time to match a name grows by a power for each."""
+"""Pieces of any length up to the id; each raises the power by which the time to match a name grows."""
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""Name of a folder in small letters -> the split that it holds."""
+"""Name of a folder, in lower case -> the split that it holds."""
 _SPLIT_OF_FOLDER = SPLIT_FOLDERS | {
     "imagestr": "train",
     "train_npz": "train",
@@ -56,13 +56,13 @@ def with_id(pattern: str) -> str:
 def compiled(pattern: str, *, id_first: bool = False, anywhere: bool = False) -> re.Pattern[str]:
     """A regular expression for relative paths with forward slashes.
 
-    A format's ending may be written in capitals or not. A pattern that captures the case id and ends in `.*` takes the
-    format's ending for it, as in `{id}.*`: of `1.2.840.nii.gz` the case is `1.2.840`.
+    A format's ending may be in capitals. In a pattern that captures the case id and ends in `.*`, that stands for
+    the whole ending: with `{id}.*`, the case of `1.2.840.nii.gz` is `1.2.840`.
 
     Args:
         pattern: the pattern.
-        id_first: what is matched begins with the case id and a slash, so that one expression serves all cases; else
-            `{id}` captures it as group `id`.
+        id_first: the text to match begins with the case id and a slash, so that one expression serves all cases;
+            otherwise `{id}` captures it as group `id`.
         anywhere: the pattern may match below any folder.
 
     Raises:
@@ -101,7 +101,7 @@ def _ending_of(pattern: str, *, id_first: bool) -> tuple[str, str]:
 
 def _capturing(part: str, *, captured: bool) -> tuple[str, int, bool]:
     """The expression of one name that captures the id, how many of its pieces have any length, and whether the id is
-    captured by now."""
+    captured now."""
     before, here, behind = part.partition(ID)
     if captured or not here:  # nothing but the id depends on what a wildcard takes
         return _glob(part), 0, captured
@@ -114,7 +114,12 @@ def _piece(piece: str) -> str:
     """The expression of one piece of a pattern, once the id is captured."""
     if piece.startswith("*"):
         return "[^/]*"
-    return "(?P=id)" if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
+    if piece == ID:
+        return "(?P=id)"
+    if piece == "?":
+        return "[^/]"
+    expressions = [re.escape(spelling) for spelling in spellings(piece)]
+    return expressions[0] if len(expressions) == 1 else f"(?:{'|'.join(expressions)})"
 
 
 def _glob(part: str) -> str:

@@ -1,4 +1,4 @@
-"""Layout `slices`: `.h5` and `.npz` files of one slice or one volume each, as the ACDC and Synapse traditions share.
+"""Layout `slices`: `.h5` and `.npz` files of one slice or volume each, in which ACDC and Synapse are often shared.
 
     patient001_frame01_slice_1.h5, case0005_slice000.npz     slices (y, x), restacked in the order of their numbers
     patient001_frame01.h5, case0001.npy.h5                   volumes (z, y, x)
@@ -153,8 +153,8 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
 
 
 def _names_in(file: Path, data: DataSection) -> Sequence[str]:
-    """Names of the arrays in a file; of one that cannot be read, those it should have: then its case fails when it is
-    read, as that of a damaged volume does, and not the whole folder."""
+    """Names of the arrays in a file, or those that it should have where it cannot be read: its case then fails when it
+    is read, like one with a damaged volume, and not the whole folder."""
     try:
         return array_names(file)
     except VolumeError:
@@ -192,10 +192,10 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
             found=", ".join(f"{key} {shape}" for key, shape in keys.items()) or "no array",
             expected="an array of rows and columns, or of slices, rows and columns",
         )
-    scheme, named = next(
-        ((scheme, f", named like those of {dataset}") for scheme, dataset, expression in _DATASETS
-         if all(expression.match(stem_of(name)) for name in files)), (None, ""),
-    )  # fmt: skip
+    stems = [stem_of(name) for name in files]
+    known = (each for each in _DATASETS if all(map(each[2].match, stems)))
+    scheme, dataset, _ = next(known, (None, None, None))
+    named = f", named like those of {dataset}" if dataset else ""
     return Naming(
         layout="slices",
         channels={"image" if len(images) == 1 else key: key for key in images},

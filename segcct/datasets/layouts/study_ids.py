@@ -18,9 +18,10 @@ _Folders = tuple[str, ...]
 def study_ids(studies: Mapping[str, Sequence[ImageSeries]], root: Path) -> dict[str, tuple[str, str, str | None]]:
     """Study -> case id, patient and split.
 
-    A patient is called as the folder is, with those above it where several folders have the name; a case as its
-    patient, with the folder of the study, or all folders down to it, where the patient has several. Folders with the
-    same PatientID are of one patient, called as the first of them, unless that id is the only one there is.
+    A patient is named after its folder, with those above it where several patients' folders share the name. A case is
+    named after its patient and, where the patient has several studies, the folder of the study, or all folders down to
+    it. Folders with the same PatientID belong to one patient, named after the first of them, unless there is only that
+    one PatientID.
     """
     places = {study: [_folders(one, root) for one in series] for study, series in studies.items()}
     shared = {study: _shared(paths) for study, paths in places.items()}
@@ -72,7 +73,7 @@ def _same_patient(
         for patient in {one.patient for one in series if one.patient}:
             folders_of[patient].add(owners[study])
     same = {owner: owner for owner in owners.values()}
-    if len(folders_of) > 1:  # else it may be what an anonymization wrote into all files
+    if len(folders_of) > 1:  # a single one may be what anonymization wrote into all files
         for folders in folders_of.values():
             first = min(same[folder] for folder in folders)
             same |= {folder: first for folder, known in same.items() if known in {same[each] for each in folders}}

@@ -20,11 +20,11 @@ from segcct.files.file_names import IMAGE_SUFFIXES, NIFTI_SUFFIXES
 from segcct.images.raster import mask_values
 from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
 
-GRID_TOLERANCE = 0.05
-"""How far corner voxels of two images of one case may lie apart, as a fraction of the smallest voxel size. Files that
+_GRID_TOLERANCE = 0.05
+"""How far apart corner voxels of two images of one case may lie, as a fraction of the smallest voxel size. Files that
 went through several programs differ by rounding; a twentieth of a voxel moves no label."""
 AT_A_TIME = 2
-"""NIfTI files of a case that are read at a time; more would take more memory."""
+"""How many NIfTI files of a case are read at a time; more would take more memory."""
 
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
@@ -98,6 +98,7 @@ def _on_grid(path: Path, grid: Volume) -> Volume:
 
 
 def require_one_grid(volume: Volume, grid: Volume) -> None:
-    """Raises `GeometryError` where an image of a case lies on another grid than the first, but for `GRID_TOLERANCE`."""
+    """Raises `GeometryError` where an image lies on another grid than the first one of its case. Corner voxels may lie
+    apart by a twentieth of the smallest voxel size."""
     smallest_mm = min(grid.spacing_mm) if grid.spacing_mm else 1.0
-    check_same_grid(grid, volume, tolerance_mm=GRID_TOLERANCE * smallest_mm)
+    check_same_grid(grid, volume, tolerance_mm=_GRID_TOLERANCE * smallest_mm)

@@ -1,4 +1,4 @@
-"""Cases whose files hold values alone: HDF5 and NPZ arrays, PNG, TIFF. Their grid shows them as stored."""
+"""Cases whose files hold values only: HDF5 and NPZ arrays, PNG, TIFF. Their grid shows them as stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segcct.images.volume import IMAGE_AFFINE, Volume
 
 
 def stack_channels(case: Case, data: DataSection, read: Callable[[str], np.ndarray]) -> tuple[np.ndarray, Volume]:
-    """(C, X, Y, Z) float32 of the channels, whose values (X, Y, Z) `read` gives by name, and a grid without spacing.
+    """(C, X, Y, Z) float32 of the channels, which `read` gives by name as (X, Y, Z), and a grid without spacing.
 
     Raises:
         VolumeError: values that are not finite.
@@ -30,7 +30,8 @@ def stack_channels(case: Case, data: DataSection, read: Callable[[str], np.ndarr
                 found=values.shape,
                 expected=channels[first].shape,
             )
-    image = np.stack(list(channels.values())).astype(np.float32, copy=False)  # (C, X, Y, Z)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is refused below
+        image = np.stack(list(channels.values()), dtype=np.float32, casting="unsafe")  # (C, X, Y, Z)
     if not np.isfinite(image).all():
         channel, slice_ = np.argwhere(~np.isfinite(image).all(axis=(1, 2)))[0]
         files = case.channels[list(channels)[channel]]
