@@ -15,9 +15,9 @@ from segcct.plurals import counted
 
 COMMAND_LINE = "command line"
 _MOST_PROBLEMS = 20
-"""That are put into words."""
+"""Most problems that one message lists."""
 _MOST_READ = 100
-"""Of pydantic's problems; some of them are one of ours."""
+"""Most of pydantic's problems that are read; several of them may be one problem of a key."""
 _ALTERNATIVES = {"bool", "int", "float", "str"}
 """What pydantic adds to the place of a problem, for each type that a value might have."""
 _TYPES = {

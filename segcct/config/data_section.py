@@ -14,7 +14,7 @@ from segcct.config.split_section import Fold, SplitSection
 
 Fit = Literal["resize", "letterbox", "pad"]
 MOST_CHANNELS = 256
-"""Of one case; each pattern is compared with every file of a case's folder."""
+"""Most channels of a case: each pattern is compared with every file of the case's folder."""
 
 
 class IntensitySection(Section):

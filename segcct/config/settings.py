@@ -22,7 +22,7 @@ from segcct.files.small_file import read_small
 
 Config = TypeVar("Config", bound=BaseModel)
 MOST_BYTES = 2**18
-"""Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
+"""Largest config that is read; those in use are a hundred times smaller. Reading YAML takes seconds per megabyte."""
 
 
 def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None) -> Config:

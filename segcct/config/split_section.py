@@ -18,7 +18,7 @@ class SplitSection(Section):
     """fractions: patients or images drawn by seed; kfold: fold `data.fold` validates and `test` is drawn; crossval:
     fold `data.fold` tests and `val` is drawn from the others, so that nothing is tested on that selected the weights;
     lists: files with the names. A test or validation split that the dataset itself has is used as it is (kfold trains
-    and validates on its validation split, crossval leaves its test split out)."""
+    and validates on its validation split, crossval leaves its test split out), and fractions are of the rest."""
     val: Amount = 0.15
     """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of patients or
     images."""

@@ -1,8 +1,9 @@
-"""From what was found to settings, each with its reason, and with the doubts that remain."""
+"""The settings that follow from what was found, each with its reason and the doubts that remain."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -25,6 +26,8 @@ _NARROWEST = 100.0
 _COARSE = 1.8
 """Slice distance over pixel size from which a scan counts as a stack of thick slices."""
 _OBLIQUE_DEG = 15.0
+_PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
+"""Direction in which slices follow each other -> their plane."""
 _SIZES = (64, 96, 128, 160, 192, 224, 256)
 _MANY_CLASSES = 60
 
@@ -39,7 +42,7 @@ class Choice:
 
 
 def choose_labels(naming: Naming, facts: Facts) -> Choice:
-    """The scheme that the names promise and the values keep; else the values under plain names."""
+    """The scheme that the names promise, if the values agree; else the values under plain names."""
     if naming.label is None:
         doubt = "no label files were recognized: set data.label and data.scheme before training"
         return Choice({"scheme": "binary"}, "no labels found", (doubt,))
@@ -47,7 +50,7 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
     doubts = []
     odd = [value for value in facts.values if abs(value - round(value)) >= 1e-3 or value < 0]
     if odd:
-        some = f"{counted(len(odd), 'value')} of no class, such as {odd[0]:g}"
+        some = f"{counted(len(odd), 'value')} that no class can have, such as {odd[0]:g}"
         doubts.append(f"labels hold {some}: is {naming.label} a label?")
     if naming.scheme is not None and naming.mapped is not None and set(values) <= set(naming.mapped.values):
         if values and set(values) <= set(SCHEMES[naming.scheme].values):
@@ -80,6 +83,8 @@ def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice
         return Choice({"scheme": "binary"}, "label values could not be determined", doubts)
     if len(values) > _MANY_CLASSES:
         doubts.append(f"{len(values)} label values are many: keep the classes you need, map the others to 0")
+    if str(naming.label).lower().endswith((".jpg", ".jpeg")):
+        doubts.append("JPEG does not keep the values of a mask: save the masks as PNG, with one value per class")
     if naming.scheme == "brats2023" and 4 in values:
         doubts.append("value 4 among BraTS 2023+ names: in 2024 it is the resection cavity (scheme: brats2024_gli)")
     elif naming.scheme is not None:
@@ -98,15 +103,14 @@ def choose_orientation(naming: Naming, facts: Facts) -> Choice:
     grids = [grid for grid in facts.grids if grid.spacing_mm is not None]
     if not grids:
         return Choice({"orientation": "native"}, "the files hold no geometry")
-    kinds = [_stack(grid) for grid in grids]
-    thick = [kind for kind in kinds if kind is not None]
-    if len(thick) <= len(kinds) / 2:
+    thick = [stack for grid in grids if (stack := _stack(grid)) is not None]
+    if len(thick) <= len(grids) / 2:
         return Choice({"orientation": "canonical"}, "axial slices; voxels are about as deep as wide")
-    axis, tilt_deg, letter = max(thick, key=thick.count)
-    mixed = ("scans differ in the axis or tilt of their slices",) if len({k[::2] for k in thick}) > 1 else ()
-    if letter in "SI" and tilt_deg < _OBLIQUE_DEG:
+    (axis, plane), times = Counter((axis, plane) for axis, plane, _ in thick).most_common(1)[0]
+    tilt_deg = median(stack[2] for stack in thick if stack[:2] == (axis, plane))
+    mixed = ("scans differ in the plane or the stored axis of their slices",) if times < len(thick) else ()
+    if plane == "axial" and tilt_deg < _OBLIQUE_DEG:
         return Choice({"orientation": "canonical"}, "stacks of axial slices", mixed)
-    plane = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(letter, "sagittal")
     why = f"stacks of thick {plane} slices, tilted by {tilt_deg:.0f} degrees"
     if axis != 2:
         doubt = f"the slices lie along stored axis {axis + 1}, not 3: neither orientation shows them as acquired"
@@ -114,19 +118,19 @@ def choose_orientation(naming: Naming, facts: Facts) -> Choice:
     return Choice({"orientation": "native"}, why, mixed)
 
 
-def _stack(grid: Volume) -> tuple[int, float, str] | None:
-    """(stored axis, tilt in degrees, direction letter) of thick slices; None where voxels are about cubes or flat."""
+def _stack(grid: Volume) -> tuple[int, str, float] | None:
+    """(stored axis, plane, tilt in degrees) of thick slices; None where voxels are about cubes or flat."""
     assert grid.spacing_mm is not None
     spacing = np.asarray(grid.spacing_mm)
     axis = int(np.argmax(spacing))
     if grid.shape[2] == 1 or spacing[axis] < _COARSE * float(np.median(spacing)):
         return None
     tilt_deg = math.degrees(float(nib.affines.obliquity(grid.affine)[axis]))
-    return axis, tilt_deg, nib.aff2axcodes(grid.affine)[axis]
+    return axis, _PLANES[nib.aff2axcodes(grid.affine)[axis]], tilt_deg
 
 
 def choose_intensity(naming: Naming, facts: Facts) -> Choice:
-    """The rule that the ranges and backgrounds ask for."""
+    """The intensity rule that fits the ranges and backgrounds."""
     channels = [one for many in facts.channels.values() for one in many]
     if not channels:
         return Choice({"intensity": {"rule": "zscore_nonzero"}}, "no image could be read", ("no image was read",))
@@ -201,11 +205,11 @@ def choose_size(naming: Naming, facts: Facts, orientation: Orientation, intensit
 
 
 def _common_pixel(slices: Sequence[SliceShape]) -> float | None:
-    """The median pixel size in mm, where scans differ so much that their own scales would not do."""
+    """The median pixel size in mm, where pixels differ too much between scans for each to keep its own."""
     pixels = [one.pixel_mm for one in slices if one.pixel_mm is not None]
     if not pixels or len(pixels) < len(slices) or max(pixels) < 1.2 * min(pixels):
         return None
-    return round(median(pixels), 2)
+    return _round(median(pixels))
 
 
 def _pixels(length: int, pixel_mm: float | None, target_mm: float | None) -> int:
@@ -214,7 +218,7 @@ def _pixels(length: int, pixel_mm: float | None, target_mm: float | None) -> int
 
 
 def _round(value: float) -> float:
-    """Three significant figures are enough for a window."""
+    """Three significant figures, which are enough for a window or a pixel size."""
     return float(f"{value:.3g}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from segcct.config.data_section import MOST_CHANNELS
 from segcct.datasets.layouts import LAYOUTS, get_layout
 from segcct.datasets.layouts.file_roles import names_modality
 from segcct.datasets.layouts.layout import Naming
@@ -23,14 +24,11 @@ from segcct.files.file_names import (
     split_name,
 )
 from segcct.images.raster import BANDS, open_image
-from segcct.init.grouping import (
-    each_a_case,
-    in_case_folders,
-    in_nested_folders,
-    in_one_heap,
-    in_parallel_folders,
-    in_parallel_trees,
-)
+from segcct.init.case_folder_names import in_case_folders, in_case_folders_of_images
+from segcct.init.dicom_names import DicomNames, dicom_in
+from segcct.init.flat_names import each_a_case, side_by_side
+from segcct.init.grouping_proposal import Evidence, Proposal, best_of
+from segcct.init.parallel_folders import in_nested_folders, in_parallel_folders, in_parallel_trees
 from segcct.plurals import listed
 
 _ARRANGE = "Arrange them so, or write the config by hand (configs/ has examples)"
@@ -67,39 +65,23 @@ def _lowered(name: str) -> str:
 
 
 def _recognized(root: Path, files: Sequence[str]) -> Naming:
-    x_rays = _x_rays(root, files)
-    names, series = _with_series(files, x_rays)
+    dicom = dicom_in(root, files)
+    names = _of_interest(files, dicom)
     images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     for name in (*LAYOUTS.added(), *LAYOUTS):
         by_layout = get_layout(name).recognize
         if by_layout is not None and (naming := by_layout(root, names)) is not None:
             return _in_bands(root, images, naming)
-    volumes = [name for name in names if name.lower().endswith(VOLUME_SUFFIXES) or name in series or name in x_rays]
-    volumes += images if x_rays else []  # their masks
-    if len(volumes) >= len(images):
-        folders = in_case_folders(volumes, folder_name(root)) if volumes else None
-        nested = in_nested_folders(volumes, "paired")
-        one_folder = len({PurePosixPath(name).parent for name in volumes}) == 1
-        if x_rays and one_folder and folders and not folders.label:
-            folders = None  # many patients' images, not the channels of one
-        naming = (
-            in_parallel_folders(volumes, "paired")
-            or in_parallel_trees(volumes, "paired")
-            or (in_one_heap(volumes, "paired") if one_folder else None)
-            or (folders if folders and not folders.doubts and (folders.label or not nested) else None)
-            or in_one_heap(volumes, "paired")
-            or nested
-            or folders
-        )
-        if naming is folders and one_folder and not series and _are_cases(naming):
-            naming = each_a_case(volumes)
-    else:
-        naming = (
-            in_parallel_folders(images, "pictures")
-            or in_parallel_trees(images, "pictures")
-            or in_nested_folders(images, "pictures")
-            or in_one_heap(images, "pictures")
-        )
+    of_dicom = dicom.series | dicom.x_rays
+    volumes = [name for name in names if name.lower().endswith(VOLUME_SUFFIXES) or name in of_dicom]
+    volumes += images if dicom.x_rays else []  # their masks
+    kinds = [_of_volumes(volumes, root, dicom), _of_images(images, alone=not volumes)]
+    if len(images) > len(volumes):
+        kinds.reverse()
+    naming = best_of(kinds[0])
+    if naming is None or not naming.label:  # scans and masks may be fewer than previews of them
+        other = best_of(kinds[1])
+        naming = other if other is not None and other.label and other.channels else naming
     if naming is not None and naming.label and not naming.channels:
         raise DataError(
             "only masks were found, no scans",
@@ -108,8 +90,8 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
             expected="an image for each mask",
             remedy="Add the scans; if these are scans, give them a name without words such as seg, label or mask",
         )
-    if naming is None or not naming.channels:
-        raise _unknown(root, files, names, x_rays)
+    if naming is None or not 0 < len(naming.channels) <= MOST_CHANNELS:
+        raise _unknown(root, files, names, dicom)
     naming = replace(
         naming,
         channels={name: _literal(pattern) for name, pattern in naming.channels.items()},
@@ -117,6 +99,41 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
         mask=naming.mask and _literal(naming.mask),
     )
     return _in_bands(root, images, naming)
+
+
+def _of_volumes(volumes: Sequence[str], root: Path, dicom: DicomNames) -> Iterator[Proposal | None]:
+    """The ways of grouping volumes. Of equally good ones, the first is taken: folders of scans and masks before folders
+    of cases, and those before names of files."""
+    if not volumes:
+        return
+    yield in_parallel_folders(volumes, "paired")
+    yield in_parallel_trees(volumes, "paired")
+    if len({PurePosixPath(name).parent for name in volumes}) > 1:
+        yield in_case_folders(volumes, folder_name(root))
+        yield side_by_side(volumes, "paired")
+        yield in_nested_folders(volumes, "paired")
+    else:
+        yield side_by_side(volumes, "paired") or _in_one_folder(volumes, root, dicom)
+
+
+def _in_one_folder(volumes: Sequence[str], root: Path, dicom: DicomNames) -> Proposal | None:
+    """Files of one folder whose names do not group them: those of one case, or scans that are each a case."""
+    proposal = in_case_folders(volumes, folder_name(root))
+    if proposal is None or proposal.naming.label:
+        return proposal
+    if dicom.x_rays:  # many patients' images, not the channels of one
+        return None
+    return each_a_case(volumes) if not dicom.series and _are_cases(proposal.naming) else proposal
+
+
+def _of_images(images: Sequence[str], *, alone: bool) -> Iterator[Proposal | None]:
+    """As `_of_volumes`, for 2-D images. Those in folders of volumes may be previews."""
+    yield in_parallel_folders(images, "pictures")
+    yield in_parallel_trees(images, "pictures")
+    yield in_nested_folders(images, "pictures")
+    yield side_by_side(images, "pictures")
+    if alone and (proposal := in_case_folders_of_images(images)):
+        yield replace(proposal, evidence=min(proposal.evidence, Evidence.FILE_NAMES))  # each image may be a case
 
 
 def in_bands(naming: Naming, file: Path) -> Naming:
@@ -128,11 +145,9 @@ def in_bands(naming: Naming, file: Path) -> Naming:
     return naming if gray else replace(naming, channels=dict.fromkeys(BANDS, pattern))
 
 
-def _are_cases(naming: Naming | None) -> bool:
+def _are_cases(naming: Naming) -> bool:
     """Whether the files of one folder, without label or mask, are scans: no name calls them channels of one case."""
-    if naming is None or naming.label or naming.mask:
-        return False
-    return bool(naming.channels) and not any(map(names_modality, naming.channels))
+    return bool(naming.channels) and not naming.mask and not any(map(names_modality, naming.channels))
 
 
 def _literal(pattern: str) -> str:
@@ -140,23 +155,11 @@ def _literal(pattern: str) -> str:
     return re.sub(r"\{(?!id\})|(?<!\{id)\}", "?", pattern)
 
 
-def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
-    """The DICOM files that are 2-D images, each by itself, and not slices of a series."""
-    from segcct.images.dicom.series import projections_in
-
-    dicom = {name for name in names if name.lower().endswith(DICOM_SUFFIXES)}
-    folders = {root / PurePosixPath(name).parent for name in dicom}
-    files = [file for folder in sorted(folders) if folder.is_dir() for file in projections_in(folder)]
-    return dicom.intersection(file.relative_to(root).as_posix() for file in files)
-
-
-def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[str], set[str]]:
-    """Names without files of no interest, where a folder of DICOM slices counts as one file; those folders."""
+def _of_interest(names: Sequence[str], dicom: DicomNames) -> list[str]:
+    """Names without files of no interest, where a folder of DICOM slices counts as one file."""
     wanted = VOLUME_SUFFIXES + IMAGE_SUFFIXES + ARRAY_SUFFIXES
     files = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
-    slices = [name for name in names if name.lower().endswith(DICOM_SUFFIXES) and name not in x_rays]
-    series = {str(PurePosixPath(name).parent) for name in slices} - {"."}
-    return sorted({*files, *series, *x_rays}), series
+    return sorted({*files, *dicom.series, *dicom.x_rays})
 
 
 def _in_bands(root: Path, images: Sequence[str], naming: Naming) -> Naming:
@@ -167,19 +170,16 @@ def _in_bands(root: Path, images: Sequence[str], naming: Naming) -> Naming:
     return in_bands(naming, root / next(name for name in images if compiled(pattern, anywhere=True).match(name)))
 
 
-def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Collection[str]) -> DataError:
-    dicom = [name for name in files if name.lower().endswith(DICOM_SUFFIXES)]
-    loose = [name for name in dicom if "/" not in name and name not in x_rays]
-    if loose:
+def _unknown(root: Path, files: Sequence[str], names: Sequence[str], dicom: DicomNames) -> DataError:
+    if dicom.loose:
         return DataError(
             "DICOM slices lie directly in the dataset folder",
             file=root,
-            found=f"{len(loose)} such as {loose[0]}",
+            found=f"{len(dicom.loose)} such as {dicom.loose[0]}",
             expected="a folder per case with the slices in a folder inside it, and the mask next to it",
             remedy="Move the slices, as in CASE/ct/*.dcm and CASE/seg.nrrd",
         )
-    of_series = set(names) - set(files)
-    kinds = Counter("folder of DICOM slices" if name in of_series else split_name(name)[1].lower() for name in names)
+    kinds = Counter("folder of DICOM slices" if name in dicom.series else split_name(name)[1].lower() for name in names)
     del kinds[""]  # what describes a dataset
     if not kinds:
         every = [PurePosixPath(name).name for name in files]

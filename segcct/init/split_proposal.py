@@ -1,4 +1,4 @@
-"""How to divide a dataset into training, validation and test: by lists it brings, its own folders, or a draw."""
+"""How to split a dataset into training, validation and test: by its own lists or folders, or by a draw."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segcct.init.choices import Choice
 from segcct.plurals import counted
 
 _FEW = 6
-"""Patients below which none are kept for testing."""
+"""With fewer patients, none are kept for testing."""
 
 
 def choose_split(cases: Sequence[Case], tree: FolderTree) -> Choice:
@@ -31,8 +31,8 @@ def choose_split(cases: Sequence[Case], tree: FolderTree) -> Choice:
         doubt = ""
         if "val" in lists and "test" not in lists:
             doubt = (
-                f"{lists['val'].name} would select the model, and then nothing is left to test it on: to test on it "
-                "instead, name it test_list; fold data.fold of the training list selects then"
+                f"{lists['val'].name} selects the model, which leaves no cases to test it on; to test on them instead, "
+                "rename val_list to test_list: one fold of the training list then selects the model"
             )
         return Choice({"split": {"kind": "lists", **names}}, "lists in the folder", (doubt,) if doubt else ())
     fractions: dict[str, object] = {"kind": "fractions", "val": 0.15, "test": 0.15}

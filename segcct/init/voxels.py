@@ -16,9 +16,9 @@ from segcct.datasets.label_schemes import whole_values
 from segcct.datasets.layouts import get_layout, stored_label
 from segcct.errors import LabelError, SegcctError
 from segcct.files.file_names import IMAGE_SUFFIXES
-from segcct.images.background import background_value
 from segcct.images.volume import Volume
 from segcct.preparation.slice_grid import SliceGrid
+from segcct.runtime import background_value
 
 Orientation = Literal["canonical", "native"]
 

@@ -14,6 +14,9 @@ from segcct.datasets.layouts import LAYOUTS, get_layout
 from segcct.errors import DataError
 from segcct.phantom.phantom_files import Phantom
 
+_COARSEST = 32
+"""Most times that a grid is reduced: a coarser one has hardly a voxel per organ, and in the end a single one."""
+
 
 def get_phantom(layout: str) -> Phantom:
     """The phantom of a layout. Raises `DataError` listing the layouts that have one."""
@@ -49,6 +52,8 @@ def write_phantom(
     for name, value, least in (("cases", cases, 1), ("seed", seed, 0), ("reduce", reduce, 1)):
         if value < least:
             raise DataError(f"{name} of a phantom is too small", found=value, expected=f"at least {least}")
+    if reduce > _COARSEST:
+        raise DataError("reduce of a phantom is too large", found=reduce, expected=f"at most {_COARSEST}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
             "a phantom is written into a new or empty folder only",

@@ -16,12 +16,14 @@ from PIL import Image
 from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
-from segcct.datasets.layouts import find_cases
+from segcct.datasets.layouts import Naming, find_cases
 from segcct.errors import DataError
 from segcct.images.volume import Volume
+from segcct.init.choices import Choice, choose_orientation, choose_size
 from segcct.init.config_text import Findings, config_text, names_left_or_right
 from segcct.init.folder_inspection import inspect_folder
 from segcct.init.recognition import recognize
+from segcct.init.voxels import Facts, slice_shape_of
 
 SHAPE = (24, 20, 12)
 CUBES = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -113,6 +115,9 @@ def usable(findings: Findings, tmp_path: Path) -> SegmentationConfig:
          {"ct": "{id}_ct.nii.gz"}, "{id}_seg.nii.gz"),
         (["a1.nii.gz", "a1_mask.nii.gz", "a2.nii.gz", "a2_mask.nii.gz"], "paired",
          {"image": "{id}.nii.gz"}, "{id}_mask.nii.gz"),
+        (["scans/a.nii.gz", "scans/b.nii.gz", "masks/a.seg.nrrd", "masks/b.seg.nrrd"], "paired",
+         {"image": "scans/{id}.nii.gz"}, "masks/{id}.seg.nrrd"),
+        (["a.nrrd", "a.seg.nrrd", "b.nrrd", "b.seg.nrrd"], "paired", {"image": "{id}.nrrd"}, "{id}.seg.nrrd"),
         (["scans/a.nii.gz", "scans/b.nii.gz", "masks/a.nii.gz", "masks/b.nii.gz"], "paired",
          {"image": "scans/{id}.nii.gz"}, "masks/{id}.nii.gz"),
         (["T1/a.nii", "T1/b.nii", "T2/a.nii", "T2/b.nii", "segmentations/a.nii", "segmentations/b.nii"], "paired",
@@ -425,6 +430,22 @@ def test_scans_of_different_pixels_meet_at_the_median(tmp_path: Path) -> None:
     assert inspect_folder(tmp_path).data.spacing_mm == 1.0
 
 
+def test_pixels_of_micrometers_are_not_rounded_to_nothing() -> None:
+    sides_mm = (0.002, 0.003, 0.004)
+    grids = [Volume(np.zeros(SHAPE, np.uint8), np.diag([mm, mm, mm, 1.0]), (mm, mm, mm)) for mm in sides_mm]
+    facts = Facts(grids=grids, slices=[slice_shape_of(grid, "canonical") for grid in grids])
+    naming = Naming("folder", {"ct": "ct.nii.gz"}, None, "")
+    size = choose_size(naming, facts, "canonical", Choice({"intensity": {"rule": "none"}}, ""))
+    assert (size.settings["spacing_mm"], size.settings["image_size"]) == (0.003, 64)
+
+
+def test_scans_stored_from_the_head_or_from_the_feet_are_of_one_plane() -> None:
+    affines = [np.diag([1.0, 1.0, depth_mm, 1.0]) for depth_mm in (5.0, -5.0, -5.0)]
+    facts = Facts(grids=[Volume(np.zeros(SHAPE, np.uint8), affine, (1.0, 1.0, 5.0)) for affine in affines])
+    choice = choose_orientation(Naming("folder", {"ct": "ct.nii.gz"}, None, ""), facts)
+    assert (choice.settings["orientation"], choice.why, choice.doubts) == ("canonical", "stacks of axial slices", ())
+
+
 def test_large_slices_keep_their_proportions_and_large_pictures_are_cut(tmp_path: Path) -> None:
     for number in range(3):
         wide = np.zeros((400, 300, 2), np.float32)
@@ -479,7 +500,7 @@ def test_lists_in_the_folder_divide_the_cases(tmp_path: Path) -> None:
     assert config.data.split.kind == "lists"
     assert config.data.split.train_list == root / "train.list"
     assert config.data.split.val_list == root / "val.list"
-    assert any("name it test_list" in doubt for doubt in findings.doubts)
+    assert any("rename val_list to test_list" in doubt for doubt in findings.doubts)
 
 
 def test_few_patients_leave_none_for_testing(tmp_path: Path) -> None:

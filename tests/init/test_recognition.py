@@ -22,6 +22,7 @@ from segcct.init.config_text import _scalar, config_text
 from segcct.init.folder_inspection import inspect_folder
 from segcct.init.recognition import recognize
 from tests.datasets.test_unread import save
+from tests.support.dicom_files import series
 
 
 def cases(root: Path, image: str, label: str, many: int = 6) -> Path:
@@ -172,6 +173,29 @@ def test_time_points_in_names_are_cases_and_not_channels(tmp_path: Path) -> None
     assert list(recognize(tmp_path, names).channels) == ["t1", "t2"]  # a mask of each sequence
 
 
+def test_dicom_slices_without_an_ending_are_known_by_their_first_bytes(tmp_path: Path) -> None:
+    for case in ("p1", "p2", "p3"):
+        for file in series(tmp_path / case / "ct", 3):
+            file.rename(file.with_name(f"IM{file.stem}"))
+        (tmp_path / case / "README").write_text("CT of the chest")
+        scan = Volume.load(tmp_path / case / "ct")
+        scan.with_array((scan.array > 1).astype(np.uint8)).save(tmp_path / case / "seg.nii.gz")
+    findings = inspect_folder(tmp_path)
+    data = findings.data
+    assert (data.layout, dict(data.channels), data.label) == ("folder", {"ct": "ct"}, "seg.nii.gz")
+    assert len(find_cases(data)) == 3
+    assert not any("IM0" in fact for fact in findings.facts)
+    with pytest.raises(DataError, match=r"DICOM slices lie directly in the dataset folder .found 3 such as IM0;"):
+        inspect_folder(tmp_path / "p1" / "ct")
+
+
+def test_labels_in_two_sites_are_found_though_most_cases_lie_alone(tmp_path: Path) -> None:
+    """Two case folders that share a label's pattern only are no better than pairs of scan and mask."""
+    names = ["siteA/0_ct.nii", "siteA/0_gt.nii", "siteA/2_ct.nii", "siteB/1_ct.nii", "siteB/1_gt.nii"]
+    naming = recognize(tmp_path, names)
+    assert (naming.layout, dict(naming.channels), naming.label) == ("paired", {"ct": "{id}_ct.nii"}, "{id}_gt.nii")
+
+
 def test_a_folder_of_predictions_is_no_channel(tmp_path: Path) -> None:
     cases(tmp_path, "images/{k}.nii.gz", "labels/{k}.nii.gz")
     cases(tmp_path, "predictions/{k}.nii.gz", "predictions/{k}.nii.gz", 2)
@@ -298,3 +322,83 @@ def test_structures_in_files_of_their_own_are_a_short_doubt(tmp_path: Path) -> N
     (doubt,) = naming.doubts
     assert "and 112 more; segmentations/structure_000.nii.gz is taken: a case has one label file" in doubt
     assert "structure_005" not in doubt
+
+
+def listing(*patterns: str, many: int = 6) -> list[str]:
+    """File names, of which `{k}` is the case."""
+    return [pattern.format(k=number) for pattern in patterns for number in range(many)]
+
+
+@pytest.mark.parametrize(
+    ("names", "layout", "channels", "label"),
+    [
+        (listing("Patient_{k}/image.nii.gz", "Patient_{k}/label_0{k}.nii.gz"), "folder",
+         ["image.nii.gz"], "label_*.nii.gz"),
+        (listing("p{k}/t1.nii.gz") + listing("p{k}/seg.nii.gz", many=2), "folder", ["t1.nii.gz"], "seg.nii.gz"),
+        (listing("P{k}_ct.nii.gz") + listing("P{k}_seg.nii.gz", many=3), "paired",
+         ["{id}_ct.nii.gz"], "{id}_seg.nii.gz"),
+        (listing("P{k}_t1.nii.gz", "P{k}_t2.nii.gz") + listing("P{k}_seg.nii.gz", many=2), "paired",
+         ["{id}_t1.nii.gz", "{id}_t2.nii.gz"], "{id}_seg.nii.gz"),
+        (listing("volume-{k}.nii") + listing("segmentation-{k}.nii", many=3), "paired",
+         ["volume-{id}.nii"], "segmentation-{id}.nii"),
+        (listing("train/{k}_ct.nii.gz", "train/{k}_seg.nii.gz", "test/{k}_ct.nii.gz", "test/{k}_seg.nii.gz"), "paired",
+         ["{id}_ct.nii.gz"], "{id}_seg.nii.gz"),
+        (listing(*(f"{kind}_{{k}}/{part}.nii.gz" for kind in ("tumor", "normal") for part in ("ct", "seg"))), "folder",
+         ["ct.nii.gz"], "seg.nii.gz"),
+        (listing("p{k}/ct.nii.gz", "p{k}/seg.nii.gz", "p{k}/1.png", "p{k}/2.png", "p{k}/3.png"), "folder",
+         ["ct.nii.gz"], "seg.nii.gz"),
+        (listing("p{k}/ct.nii.gz", "p{k}/seg.nii.gz", "p{k}/ct_pred.nii.gz"), "folder", ["ct.nii.gz"], "seg.nii.gz"),
+        (listing("images/{k}.nii.gz", "masks/{k}.nii.gz", "overlay/{k}.nii.gz"), "paired",
+         ["images/{id}.nii.gz"], "masks/{id}.nii.gz"),
+        (listing(*(f"{name}/{{k}}.nii.gz" for name in ("images", "masks", "predicted_images", "predicted_labels"))),
+         "paired", ["images/{id}.nii.gz"], "masks/{id}.nii.gz"),
+    ],
+)  # fmt: skip
+def test_names_that_are_less_regular(
+    tmp_path: Path, names: list[str], layout: str, channels: list[str], label: str
+) -> None:
+    """Labels numbered for themselves, of few cases, per split; previews and predictions in between."""
+    naming = recognize(tmp_path, sorted(names))
+    assert (naming.layout, [*naming.channels.values()], naming.label) == (layout, channels, label)
+
+
+@pytest.mark.parametrize("split", ["{split}_{role}", "{role}_{split}"])
+def test_folders_of_other_splits_are_no_channels(tmp_path: Path, split: str) -> None:
+    folders = [split.format(split=name, role=role) for name in ("train", "test") for role in ("images", "masks")]
+    naming = recognize(tmp_path, sorted(listing(*(f"{folder}/{{k}}.nii.gz" for folder in folders))))
+    assert dict(naming.channels) == {"image": f"{folders[0]}/{{id}}.nii.gz"}
+    assert (naming.label, naming.mask) == (f"{folders[1]}/{{id}}.nii.gz", None)
+    (doubt,) = naming.doubts
+    assert folders[2] in doubt
+    assert "test/images/" in doubt
+
+
+def test_folders_of_equal_masks_are_a_doubt_and_none_is_a_mask_of_the_body(tmp_path: Path) -> None:
+    names = listing("CXR/{k}.nii.gz", "ManualMask/left_mask/{k}.nii.gz", "ManualMask/right_mask/{k}.nii.gz")
+    naming = recognize(tmp_path, sorted(names))
+    assert (naming.label, naming.mask) == ("left_mask/{id}.nii.gz", None)
+    assert any("several folders may hold labels: left_mask, right_mask" in doubt for doubt in naming.doubts)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "patterns"),
+    [
+        (["01_x.png", "02_y.png"], ["01_a.gif", "02_b.gif"], ("images/{id}_*.png", "masks/{id}_*.gif")),
+        (["01.JPG", "02.jpg"], ["01_a.gif", "02_b.gif"], ("images/{id}.*", "masks/{id}_*.gif")),
+        (["01.png", "02.png", "_.png"], ["01.png", "02.png"], ("images/{id}.png", "masks/{id}.png")),
+    ],
+)
+def test_names_that_only_begin_alike_are_pairs(
+    tmp_path: Path, images: list[str], masks: list[str], patterns: tuple[str, str]
+) -> None:
+    for folder, names in (("images", images), ("masks", masks)):
+        for name in names:
+            picture(tmp_path / folder / name, 1)
+    naming = recognize(tmp_path, sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")))
+    assert (naming.channels["image"], naming.label) == patterns
+
+
+def test_more_files_than_a_case_has_channels_say_nothing(tmp_path: Path) -> None:
+    names = [f"{number * 7919:x}.nii.gz" for number in range(300)] + ["seg_a.nii.gz", "seg_b.nii.gz"]
+    with pytest.raises(DataError, match="which files are scans and which are masks"):
+        recognize(tmp_path, sorted(names))
