@@ -158,6 +158,12 @@ def failures(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
     return [reason for outcome in outcomes if isinstance(outcome, Failed) for reason in outcome.reasons]
 
 
+def skipped(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
+    """Why cases were skipped and how many, in one line; none if all were tried."""
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)]
+    return [f"{reasons[0]}: {counted(len(reasons), 'more case')} skipped"] if reasons else []
+
+
 def values(outcomes: Iterable[CaseOutcome[Value]]) -> list[Value]:
     """The results of the cases that were processed."""
     return [outcome.value for outcome in outcomes if isinstance(outcome, Done)]

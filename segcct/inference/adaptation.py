@@ -78,7 +78,7 @@ class Adaptation:
 
     @contextmanager
     def applied_to(self, network: nn.Module, case: PreparedCase, how: InferenceSettings, size: int) -> Iterator[None]:
-        """The network is adapted to a case within the block, and as it was after it.
+        """Adapt the network to a case within the block, and restore it afterwards.
 
         Args:
             network: (B, C, H, W) -> logits (B, K, H, W), in evaluation mode.
@@ -86,7 +86,7 @@ class Adaptation:
             how: batch size, precision, device.
             size: height and width of the training slices, in pixels.
 
-        Raises `ModelError` where it has no layers of the kind.
+        Raises `ModelError` where the network has no layers of the kind that is adapted.
         """
         if not (self.statistics or self.model):
             yield
@@ -145,8 +145,8 @@ def _with_share(step: list[_Batch]) -> list[tuple[_Batch, float]]:
 
 
 def _mix_statistics(network: nn.Module, case: PreparedCase, how: InferenceSettings, size: int, weight: float) -> None:
-    """Each layer's mean and variance become (1 - weight) of the training's and `weight` of the case's, which are taken
-    while the layers before it use those of the batch."""
+    """Mix the mean and variance of each layer: (1 - weight) of the training's and `weight` of the case's. Those of the
+    case are measured while the preceding layers use the statistics of the batch."""
     layers = batch_norms(network)
     if not layers:
         raise _without("batch norm", "statistics")
@@ -207,7 +207,8 @@ class _Objective:
     generator: Generator | None = None
 
     def of(self, batch: _Batch, views: tuple[View, ...]) -> Tensor:
-        """That of a batch; the first view is the image itself, which the generator's is compared with."""
+        """The disagreement within a batch; the first view is the image itself, with which a generated one is
+        compared."""
         with self.how.autocast():
             by_view = [view.undo(self.network(view.of(batch.image)).float().log_softmax(dim=1)) for view in views]
             log_p = torch.stack(by_view)
@@ -229,13 +230,13 @@ class _Objective:
 
 
 def _views_of(image: Tensor) -> list[tuple[View, ...]]:
-    """Flips, and of square slices quarter turns: the steps take them in turn. The gradient of
-    a single view would reflect that view more than the disagreement."""
+    """Flips, and of square slices quarter turns: the steps take them in turn. The gradient of a single view would
+    reflect that view more than the disagreement."""
     return [VIEWS["flips"], VIEWS["rotations"]] if image.shape[-1] == image.shape[-2] else [VIEWS["flips"]]
 
 
 def _agree(objective: _Objective, steps: list[list[_Batch]]) -> None:
-    """Fit the weights of normalization layers to the objective. They are kept only where it is better after it."""
+    """Fit the weights of normalization layers to the objective; they are kept only if they improve it."""
     network = objective.network
     layers = [layer for layer in network.modules() if isinstance(layer, _NORMS)]
     weights = [weight for layer in layers for weight in layer.parameters(recurse=False)]

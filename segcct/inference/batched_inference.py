@@ -21,7 +21,7 @@ def padded_pixels(image: np.ndarray, size: int) -> int:
 def in_batches(
     step: Callable[[slice], torch.Tensor], count: int, how: InferenceSettings, *, pixels: int
 ) -> Iterator[np.ndarray]:
-    """The results of `step` for the slices 0 to `count`, of so many pixels each, one batch at a time,
+    """The results of `step` for the slices 0 to `count`, of `pixels` pixels each, batch by batch; each batch is
     computed when it is asked for."""
     batch = how.batch_of(pixels)
     for start in range(0, count, batch):

@@ -50,7 +50,8 @@ def find_members(models: Models) -> tuple[Path, ...]:
     members: list[Path] = []
     for path in map(local_model, paths):
         members += FoldsFolder.open(path).members() if FoldsFolder.is_at(path) else [path]
-    if repeated := [path for path in members if members.count(path) > 1]:
+    places = [path.resolve() for path in members]
+    if repeated := [path for path, place in zip(members, places, strict=True) if places.count(place) > 1]:
         raise ModelError("a member is named twice", file=repeated[0], remedy="Name every member of an ensemble once")
     return tuple(members)
 
@@ -62,7 +63,7 @@ def common_card(cards: Mapping[Path, ModelCard], interface: Callable[[ModelCard]
         cards: `best/` folder -> its card.
         interface: what has to be equal, so that one prepared case fits all networks and their outputs mean the same.
 
-    Raises `ModelError` where a member does not fit the first one, or is named twice.
+    Raises `ModelError` where a member does not fit the first one.
     """
     (folder, first), *others = cards.items()
     if not others:
@@ -88,7 +89,7 @@ def _ensemble_card(cards: Sequence[ModelCard]) -> EnsembleCard:
     fingerprints = sorted({card.data_fingerprint for card in cards})
     shared = {name: getattr(first, name) for name in ModelCard.model_fields}
     if any(card.postprocessing != first.postprocessing for card in cards):
-        say("the members have different postprocessing, so none is done; choose it by segcct tune-postprocessing")
+        say("the members have different postprocessing, so none is applied; segcct tune-postprocessing chooses it")
         shared["postprocessing"] = ()
     return EnsembleCard.model_validate(
         shared

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_record import Splits, seen_by
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
 from segcct.inference.inference_settings import InferenceSettings
+from segcct.inference.seen_cases import seen_by
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.preparation_settings import Preparation
@@ -28,8 +29,8 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
         scheme: its label scheme.
 
     Raises:
-        ConfigError: the generator has other channels, classes or preparation. `RunError`, `CheckpointError`,
-            `ModelError`: it cannot be loaded.
+        ConfigError: the generator has other channels, classes or preparation.
+        RunError, CheckpointError, ModelError: it cannot be loaded.
     """
     from segcct.inference.reconstructor import Reconstructor  # imports the metrics, which predictions do not need
 
@@ -70,7 +71,7 @@ def cycle_error(generator: Generator, logits: Tensor, image: Tensor, position: T
 
 
 def check_not_seen(model: Path | None, splits: Splits) -> None:
-    """Raises `ConfigError` where the generator was trained on labels of patients that validate or test here; says so
+    """Raises `ConfigError` where the generator was trained on labels of validation or test patients; prints a line
     where that is not known, since `best/` alone does not name them."""
     if model is None:
         return

@@ -8,11 +8,15 @@ from pathlib import Path
 import torch
 
 from segcct.errors import ModelError
+from segcct.export.backends import BACKENDS
 from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, autocast, choose_precision
 from segcct.hardware.processor import limit_threads
 from segcct.hub import local_model
+from segcct.inference.views import VIEWS
 from segcct.runtime import slices_per_batch
+
+PROTOCOLS = ("soft", "orientations", "transunet")
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,16 @@ class InferenceSettings:
     backend: str = "torch"
     """What runs the network: torch, onnx (ONNX Runtime) or openvino; the last two on the processor."""
     generator: Path | None = None
-    """best/ of an M2I run on the same data section, whose cycle `model` of `adapt` uses too."""
+    """best/ of an M2I run on the same data section; adaptation by `model` then uses its cycle too."""
     choice: Choice = field(init=False, compare=False)
     """How `precision` was chosen."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
+        for option, names in (("protocol", PROTOCOLS), ("tta", tuple(VIEWS)), ("backend", ("torch", *BACKENDS))):
+            if (name := getattr(self, option)) not in names:
+                raise ModelError(f"no such {option}", found=name, expected=", ".join(names))
         if self.generator is not None:
             if "model" not in self.adapt.replace(" ", "").split(","):
                 raise ModelError(
@@ -68,8 +75,8 @@ class InferenceSettings:
         return Choice("fp32", "ONNX Runtime computes in it")
 
     def batch_of(self, pixels: int, most: int | None = None) -> int:
-        """How many slices of so many pixels go through the network at a time: `most` (default: `batch_size`), or on a
-        processor fewer where they are large."""
+        """How many slices of `pixels` pixels go through the network at a time: `most` (default: `batch_size`), or
+        fewer where they are large and a processor computes."""
         most = self.batch_size if most is None else most
         return slices_per_batch(most, pixels) if self.device == "cpu" else most
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from segcct.runtime import pad_to
 
 Listener = Callable[[np.ndarray], None]
 """Called with the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
+
+OVERLAP = 0.5
+"""Fraction of a window that the next one overlaps."""
 
 MOST_UNEQUAL = 1.5
 """Longest side of a voxel in the network by its shortest, for slices of three orientations."""
@@ -99,44 +102,35 @@ class SliceInferer(ProbabilityInferer):
         return in_batches(softmax, len(prepared.image), how, pixels=padded_pixels(prepared.image, size))
 
 
-@dataclass(frozen=True)
 class SlidingWindowInferer(ProbabilityInferer):
-    """Overlapping windows of the training size, blended where they overlap (MONAI's `sliding_window_inference`)."""
-
-    spatial_dims: int = 3
-    """2: windows within slices; 3: cubes over all of them."""
-    overlap: float = 0.5
-    """Fraction of a window that the next one overlaps."""
+    """Overlapping cubes of the training size, blended where they overlap (MONAI's `sliding_window_inference`)."""
 
     def probabilities(
         self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int
     ) -> Iterator[np.ndarray]:
         """See `ProbabilityInferer`."""
-        from monai.inferers import sliding_window_inference
-
-        def softmax(image: np.ndarray) -> Tensor:
-            """(B, C, ...) -> (B, K, ...)."""
-            standardized = torch.from_numpy(np.ascontiguousarray(image)).to(how.device)
-            window = (size,) * self.spatial_dims
-            logits = sliding_window_inference(
-                standardized, window, how.batch_of(math.prod(window)), network, overlap=self.overlap, mode="gaussian"
-            )
-            assert isinstance(logits, Tensor)
-            return finite(logits.float().softmax(dim=1))
-
-        if self.spatial_dims == 2:
-            yield from in_batches(
-                lambda part: softmax(prepared.standardize(prepared.image[part])),
-                len(prepared.image),
-                how,
-                pixels=padded_pixels(prepared.image, size),
-            )
-            return
-        with torch.inference_mode(), how.autocast():
-            volume = prepared.standardize(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
-            whole = softmax(volume[None])[0].transpose(0, 1).cpu().numpy()  # (D, K, h, w)
+        whole = _blended_windows(network, prepared, how, size)
         batch = how.batch_of(math.prod(whole.shape[2:]))
         yield from np.array_split(whole, range(batch, len(whole), batch))
+
+
+def _blended_windows(network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int) -> np.ndarray:
+    """Softmax of the whole volume, (D, K, h, w) float32."""
+    from monai.inferers import sliding_window_inference
+
+    window = (size, size, size)
+    volume = prepared.standardize(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
+    with torch.inference_mode(), how.autocast():
+        logits = sliding_window_inference(
+            torch.from_numpy(np.ascontiguousarray(volume[None])).to(how.device),
+            window,
+            how.batch_of(math.prod(window)),
+            network,
+            overlap=OVERLAP,
+            mode="gaussian",
+        )
+        assert isinstance(logits, Tensor)  # (1, K, D, h, w)
+        return finite(logits.float().softmax(dim=1))[0].transpose(0, 1).cpu().numpy()
 
 
 class OrientationInferer(ProbabilityInferer):
@@ -199,7 +193,7 @@ class TransUNetInferer(Inferer):
     def labels(
         self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int, _: Listener | None
     ) -> Iterator[np.ndarray]:
-        """See `Inferer`; there are no probabilities to listen to."""
+        """See `Inferer`; there are no probabilities to listen to. Raises `ModelError` if logits are not finite."""
         from scipy import ndimage
 
         rows, columns = prepared.image.shape[-2:]
@@ -208,7 +202,7 @@ class TransUNetInferer(Inferer):
             image = ndimage.zoom(
                 prepared.standardize(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
             )
-            logits: Tensor = network(torch.from_numpy(image).to(how.device))
+            logits = finite(network(torch.from_numpy(image).to(how.device)).float())
             return logits.argmax(dim=1).to(torch.uint8)  # (n, S, S)
 
         back = (1, rows / size, columns / size)
@@ -218,7 +212,7 @@ class TransUNetInferer(Inferer):
 
 def probability_inferer(spatial_dims: int) -> ProbabilityInferer:
     """The default for networks over slices (2) or volumes (3)."""
-    return SliceInferer() if spatial_dims == 2 else SlidingWindowInferer(spatial_dims)
+    return SliceInferer() if spatial_dims == 2 else SlidingWindowInferer()
 
 
 def inferer_of(protocol: str, spatial_dims: int) -> Inferer:

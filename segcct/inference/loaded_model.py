@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory, short_reason
 from segcct.export.model_file import card_at, is_exported, read_exported
+from segcct.hardware.devices import pick_device
 from segcct.hardware.processor import limit_threads
 from segcct.inference.ensemble import Models, common_card, find_members
 from segcct.inference.ensemble_network import Ensemble
@@ -28,13 +29,13 @@ _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
 
 
 class LoadedModel:
-    """A trained network with everything it needs to know about its input; a subclass is the predictor of a task.
+    """A trained network with all that is known about its input; a subclass is the predictor of a task.
 
-    One that was loaded pickles as the paths of its folders and its settings, never as weights: another process loads
-    it from there, once.
+    A model that was loaded is pickled as the paths of its folders and its settings, never as weights: another process
+    loads it from there, once.
 
     Args:
-        network: of the card; taken to the device.
+        network: what the card describes; moved to the device.
         card: its model.json.
         how: batch size, precision, device.
     """
@@ -46,9 +47,7 @@ class LoadedModel:
     command: str
     """The command that trains one."""
     gives_probabilities = False
-    """Its network gives logits over classes: the mean of the probabilities of several networks or views is a prediction
-    too."""
-
+    """Its network gives logits over classes, so that probabilities can be averaged over networks or views."""
     adapts = False
     """It can be adapted to a case (`InferenceSettings.adapt`)."""
 
@@ -62,7 +61,7 @@ class LoadedModel:
             raise ModelError(f"test-time augmentation is not for {self.noun}", found=self.how.tta)
         if self.how.adapt != "none" and not self.adapts:
             raise ModelError(f"adaptation to a case is not for {self.noun}", found=self.how.adapt)
-        self.network: Any = over_views(network, self.how.tta).to(self.how.device).eval()
+        self.network: Any = over_views(network, self.how.tta).to(pick_device(self.how.device)).eval()
         self.folders: tuple[Path, ...] = ()
         self.generator = self.how.generator
 
@@ -133,7 +132,7 @@ class LoadedModel:
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
-        """Raises `CheckpointError` where the card does not say what the task needs to know; before weights are read."""
+        """Raises `CheckpointError` where the card lacks what the task needs; called before weights are read."""
 
 
 def _loaded(kind: type[LoadedModel], folders: tuple[Path, ...], how: InferenceSettings) -> LoadedModel:
@@ -160,7 +159,7 @@ class VolumeModel(LoadedModel):
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
-        """Classes and channels of the network are those of scheme and data."""
+        """Raises `CheckpointError` unless the network has the classes of the scheme and the channels of the data."""
         try:
             data, scheme = card.data_section(Path()), card.label_scheme()
         except (CheckpointError, LabelError) as error:
@@ -233,7 +232,7 @@ def _built(built: Architecture, file: Path) -> nn.Module:
 
 
 def _require_fit(network: nn.Module, weights: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
-    """Names and shapes of the weights are the network's. Raises `CheckpointError`."""
+    """Raises `CheckpointError` unless the weights have the names and shapes of the network's."""
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if found == expected:
@@ -241,7 +240,7 @@ def _require_fit(network: nn.Module, weights: Mapping[str, Tensor], card: ModelC
     missing, surplus = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     other = [name for name in expected if name in found and expected[name] != found[name]]
     details = [
-        f"Missing key {missing[0]} and {len(missing) - 1} more" if missing else "",
+        f"{len(missing)} missing, such as {missing[0]}" if missing else "",
         f"{len(surplus)} too many, such as {surplus[0]}" if surplus else "",
         f"{other[0]} of shape {found[other[0]]}, not {expected[other[0]]}" if other else "",
     ]

@@ -1,8 +1,8 @@
 """The memory that the prediction of a case takes, estimated before it starts, so that no process is killed for it.
 
-Counted are the scan, its slices as the network takes them, one batch in the network, kept probabilities, the mask and
-what finishes it; not counted are the inside of a network that PyTorch does not run on the processor, and the gradients
-and the generator of --adapt model. A case is refused only where what it needs at least does not fit.
+The estimate counts the scan, its slices as the network takes them, one batch in the network, kept probabilities, the
+mask and what finishes it. It leaves out the inside of a network that PyTorch does not run on the processor, and the
+gradients and the generator of --adapt model. A case is refused only where even the least that it needs does not fit.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CaseMemory:
         return self.how.batch_of(self._pixels())
 
     def prediction(self, batch_size: int) -> int:
-        """Bytes beside the prepared case."""
+        """Bytes in addition to the prepared case."""
         channels, classes = self.card.architecture.in_channels, self.card.architecture.num_classes
         pixels = math.prod(self.slices)
         kept = (2 * classes + 1) * pixels if self.keep_probabilities else 0
@@ -78,7 +78,7 @@ class CaseMemory:
         Args:
             batch_size: slices in the network at a time.
             held: bytes of a voxel of one channel in memory.
-            stored: bytes of a voxel that reading holds beside all channels (`voxel_bytes`).
+            stored: bytes of a voxel that reading holds in addition to all channels (`voxel_bytes`).
         """
         channels = self.card.architecture.in_channels
         cropped = self.preparation.crop == "foreground"
@@ -134,8 +134,8 @@ def _bytes_per_pixel(architecture: str, spatial_dims: int) -> int:
 
 
 def voxel_bytes(header: Volume, channels: int, *, as_stored: bool) -> tuple[int, int]:
-    """Bytes of a voxel of each channel in memory, and of what reading holds at most beside all channels: the voxels as
-    files store them, of all files that are read at a time, where they are converted.
+    """Bytes of a voxel of each channel in memory, and of the most that reading holds in addition to all channels: the
+    voxels as files store them, of all files that are read at a time, where they are converted.
 
     Args:
         header: that of the first channel. Of other formats than NIfTI, 16-bit integers are expected.

@@ -19,11 +19,11 @@ from segcct.model_card import PostprocessingStep
 def postprocess(
     index: np.ndarray, steps: Sequence[PostprocessingStep], classes: Sequence[str], voxel_ml: float | None
 ) -> np.ndarray:
-    """Do some steps in order, in place.
+    """Apply steps in order, in place.
 
     Args:
         index: (X, Y, Z) uint8 class indices.
-        steps: what is done.
+        steps: as model.json lists them.
         classes: the names of the indices 1 and up.
         voxel_ml: volume of a voxel; None where it is not known, and no component is removed for its volume.
 

@@ -21,7 +21,7 @@ from segcct.inference.adaptation import Adaptation, batch_norms
 from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.frozen_generator import load_frozen
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.inferers import inferer_of, probability_inferer
+from segcct.inference.inferers import ProbabilityInferer, inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
 from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
 from segcct.inference.memory_estimate import CaseMemory, check_memory, voxel_bytes
@@ -159,9 +159,14 @@ class Predictor(VolumeModel):
             keep_largest: keep only the largest component of each class.
             keep_probabilities: hold those of the whole volume at once, as float16.
             count_agreement: count how far the members of an ensemble agree.
+
+        Raises:
+            ModelError: probabilities of a protocol that has none; or the network's output is not finite.
+            DataError: the case does not fit into the free memory.
         """
-        preparation = self.inferer.preparation(self.preparation)
-        prepared = prepare_case(loaded, preparation, self.scheme)
+        if keep_probabilities:
+            self.require_probabilities()
+        prepared = prepare_case(loaded, self.inferer.preparation(self.preparation), self.scheme)
         grid = loaded.grid
         if len(loaded.image) > 1:
             grid = grid.with_array(grid.array.copy())  # no view of all channels
@@ -202,6 +207,11 @@ class Predictor(VolumeModel):
     def can_mix_statistics(self) -> bool:
         """Whether `--adapt statistics` is for this model."""
         return self.card.spatial_dims == 2 and bool(batch_norms(self.network))
+
+    def require_probabilities(self) -> None:
+        """Raises `ModelError` where the protocol of `how` gives masks alone."""
+        if not isinstance(self.inferer, ProbabilityInferer):
+            raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
 
     def case_memory(self, grid: SliceGrid, *, keep_probabilities: bool) -> CaseMemory:
         """What the memory for a case on this grid depends on."""

@@ -1,12 +1,12 @@
 """Batches filled across cases: 2-D images, predicted by several threads at a time, go through the network together.
 
-Every batch has the same number of images; one that is not full is filled up with zeros. An image is then computed alike
-in whatever company it is: measured with the networks here on a processor with AVX-512 and with oneDNN, its logits are
-the same bit by bit at each place of a batch and next to any other images, while in fp32 (not in bf16) they differ in
-the last bits, 1e-6, between batches of one size and another, between one thread and several, and with and without the
-inference mode of PyTorch. So every thread that takes part computes by itself alone, and every batch in the same mode
-and precision, whichever caller computes it. Masks are then the same byte by byte for one process, shards of a cohort
-and a prediction that was interrupted, on one kind of machine, whatever OMP_NUM_THREADS is.
+Every batch has the same number of images; one that is not full is filled up with zeros. The result for an image then
+does not depend on the rest of its batch: measured with the networks here on a processor with AVX-512 and oneDNN, its
+logits are the same bit by bit at each place of a batch and next to any other images. In fp32 (not in bf16) they differ
+in the last bits, by 1e-6, between batch sizes, between one thread and several, and with and without the inference mode
+of PyTorch. So every participating thread computes alone, without helper threads, and every batch in the same mode and
+precision, whichever caller computes it. On one kind of machine, masks are then the same byte by byte for one process,
+shards of a cohort and a prediction that was interrupted, whatever OMP_NUM_THREADS is.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def images_at_a_time(how: InferenceSettings, image_size: int, cores: int | None 
 
 @contextmanager
 def one_thread_each(wanted: bool) -> Iterator[None]:
-    """Threads that begin within the block compute by themselves alone, if that is wanted."""
+    """Each thread that begins within the block computes alone, without helper threads, if that is wanted."""
     threads = torch.get_num_threads()
     if wanted:
         torch.set_num_threads(1)
@@ -107,7 +107,7 @@ class SharedBatches(nn.Module):
             self._compute(batch)
 
     def forward(self, image: Tensor, listener: Callable[[Tensor], object] | None = None) -> Tensor:
-        """See the class, and `Ensemble` for `listener`; what is as large as a batch, or larger, does not wait."""
+        """See the class, and `Ensemble` for `listener`; images that fill a batch by themselves do not wait."""
         if len(image) >= self.size:
             return self._logits(image, listener)
         waiting = _Waiting(image, listens=listener is not None)
@@ -155,7 +155,7 @@ class SharedBatches(nn.Module):
             each.outputs.set_result(own)
 
     def _logits(self, images: Tensor, listener: Callable[[Tensor], object] | None) -> Tensor:
-        """Computed alike by every caller, also by one that is about to end and has left the mode of its own images."""
+        """Computed in the same mode by every caller, also by one that is about to end and has left its own."""
         with torch.inference_mode(), self.how.autocast():
             logits: Tensor = self.network(images) if listener is None else self.network(images, listener)
         return logits

@@ -1,6 +1,6 @@
 """Cases that a trained segmenter was not trained on, which may tell how good its masks are.
 
-By them the estimate of `segcct calibrate` is fitted, and postprocessing chosen.
+The estimate of `segcct calibrate` is fitted to them, and `segcct tune-postprocessing` chooses by them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class UnseenCases:
         cases = [case for case in labeled if case.id not in trained]
         if not cases:
             raise DataError(
-                "an ensemble is calibrated on cases that none of its members was trained on, and there is none",
+                "an ensemble is calibrated on cases that none of its members was trained on, and there are none",
                 file=root,
                 found=f"{counted(len(labeled), 'labeled case')}, {len(trained)} of them in the training of a member",
                 expected="a test split that all members share (data.split.kind kfold has one), or other cases",
@@ -138,7 +138,7 @@ def _splits_of(folder: Path) -> Splits:
     file = RunFolder(folder.parent).splits
     if not file.is_file():
         raise RunError(
-            "which cases the model was not trained on is not known without the run's splits.json",
+            "without the run's splits.json it is not known which cases the model was not trained on",
             file=file,
             remedy="Keep best/ in its run folder",
         )

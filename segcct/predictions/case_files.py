@@ -37,7 +37,7 @@ def files_of_cases(folder: Path, names: Collection[str]) -> dict[str, list[str]]
 
 
 def remove_files(folder: Path, names: Collection[str]) -> None:
-    """Remove the files of cases whose masks are to be made anew, and what killed processes left of them."""
+    """Remove the files of cases whose masks are to be predicted again, and what killed processes left of them."""
     for files in files_of_cases(folder, names).values():
         for file in files:
             (folder / file).unlink(missing_ok=True)

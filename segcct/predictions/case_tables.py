@@ -40,8 +40,8 @@ def merge_rows(
     folder: Path,
     rows: Mapping[str, Mapping[str, Rows]],
     *,
+    listed: Collection[str],
     drop: Collection[str] = (),
-    listed: Collection[str] | None = None,
     private: bool = True,
 ) -> None:
     """Bring the tables of a folder up to date.
@@ -49,9 +49,8 @@ def merge_rows(
     Args:
         folder: the output folder; the caller holds its lock.
         rows: case -> table -> its rows, which replace earlier ones.
+        listed: the cases of predictions.json; rows of other cases, which belong to another model's masks, are removed.
         drop: cases whose rows are no longer of their masks.
-        listed: the cases of predictions.json; rows of other cases, which belong to another model's masks, are removed
-            too. None: they stay.
         private: the names of the cases may name patients.
     """
     present = {file for file in (QUALITY, VOLUMES) if (folder / file).is_file()}
@@ -59,7 +58,7 @@ def merge_rows(
         stored = _read(folder / file) if file in present else []
         new = [{"case": name, **row} for name, tables in rows.items() for row in tables.get(file, [])]
         replaced = {row["case"] for row in new}.union(drop)
-        kept = [row for row in stored if row["case"] not in replaced and (listed is None or row["case"] in listed)]
+        kept = [row for row in stored if row["case"] not in replaced and row["case"] in listed]
         if new or len(kept) < len(stored):
             merged = sorted([*kept, *new], key=lambda row: row["case"])
             columns = list(dict.fromkeys(name for row in (*new[:1], *stored[:1]) for name in row))

@@ -15,7 +15,7 @@ import numpy as np
 
 from segcct.datasets.class_codes import code_of
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import VolumeError, short_reason
+from segcct.errors import LabelError, VolumeError, short_reason
 from segcct.extras import import_extra
 from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
@@ -40,12 +40,24 @@ _LONGEST = 64
 
 
 def segment_labels(names: Iterable[str]) -> dict[str, str]:
-    """Class name -> the label of its segment: the name, as far as DICOM can hold it."""
-    return {name: name.replace("\\", "/").encode()[:_LONGEST].decode(errors="ignore") for name in names}
+    """Class name -> the label of its segment: the name, as far as DICOM can hold it. Raises `LabelError` where two
+    classes would have one label, by which masks are read."""
+    labels = {name: name.replace("\\", "/").encode()[:_LONGEST].decode(errors="ignore") for name in names}
+    of_label: dict[str, str] = {}
+    for name, label in labels.items():
+        if (other := of_label.setdefault(label, name)) != name:
+            raise LabelError(
+                f"two classes have the same name in a DICOM segmentation, which holds {_LONGEST} bytes of it",
+                found=f"{other}, {name}",
+                remedy="Leave --format out: the mask is then written as NIfTI",
+            )
+    return labels
 
 
-def check_images(scan: Volume) -> None:
-    """Raises `VolumeError` where a segmentation cannot refer to a scan: before time is spent on its mask."""
+def check_images(scan: Volume, scheme: Scheme) -> None:
+    """Raises `VolumeError` where a segmentation cannot refer to a scan, and `LabelError` where it cannot hold the
+    scheme: before time is spent on its mask."""
+    segment_labels(scheme.classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _sources(_planes(scan))
@@ -61,6 +73,7 @@ def write_segmentation(mask: Volume, file: Path, scheme: Scheme) -> None:
 
     Raises:
         VolumeError: the mask is of no DICOM images, or they lack what a segmentation needs to refer to them.
+        LabelError: as `segment_labels`.
         PackageError: highdicom is not installed. OSError: as `atomic_path`.
     """
     planes = _planes(mask)
@@ -89,7 +102,7 @@ def _planes(mask: Volume) -> list[Plane]:
         raise VolumeError("the images are not those of the mask", file=mask.path, found=found, expected=mask.shape)
     if not planes[0].placed or planes[0].spacing is None:
         raise VolumeError(
-            "images without position or pixel size cannot be referred to by a DICOM segmentation",
+            "a DICOM segmentation cannot refer to images without position or pixel size",
             file=mask.path,
             remedy="Leave --format out: the mask is then written as NIfTI",
         )
@@ -135,8 +148,8 @@ def _lacking(keywords: Sequence[str], file: Path) -> VolumeError:
 
 
 def _agree(sources: Sequence[Any], planes: Sequence[Plane]) -> None:
-    """Headers that say in one place, and exactly alike, what highdicom takes from them: orientation, pixel size and the
-    distance of slices. Our reader has found that they agree but for rounding; thickness says little of distances."""
+    """Make the headers say in one place, and exactly alike, what highdicom takes from them: orientation, pixel size and
+    the distance of slices. Our reader has found that they agree but for rounding; slice thickness is no distance."""
     first, plane = sources[0], planes[0]
     measures = first
     if first.get("PerFrameFunctionalGroupsSequence"):
@@ -188,11 +201,13 @@ def _segmentation(sources: Sequence[Any], numbers: np.ndarray, scheme: Scheme, f
 
 
 def _series_number(source: Any) -> int:
-    """A series number that is probably free: 100 times that of the images plus 1, as derived series are numbered."""
+    """A series number that is probably free: 100 times that of the images plus 1, as derived series are numbered; or 1
+    where that is no number that DICOM can hold."""
     try:
-        return max(1, int(source.get("SeriesNumber") or 0) * 100 + 1)
+        number = int(source.get("SeriesNumber") or 0) * 100 + 1
     except (TypeError, ValueError):
         return 1
+    return number if 1 <= number < 2**31 else 1
 
 
 def _descriptions(scheme: Scheme) -> list[Any]:

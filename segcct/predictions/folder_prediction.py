@@ -9,11 +9,9 @@ from typing import Any
 
 from segcct.case_runner import Backend, CaseJob, attempt
 from segcct.datasets.case import Case, LoadedCase
-from segcct.datasets.image_headers import says_synthetic
-from segcct.errors import ModelError
 from segcct.export.model_file import card_at
 from segcct.images.content_digest import content_digest
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, says_synthetic
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.shared_batches import images_at_a_time, one_thread_each
@@ -22,6 +20,7 @@ from segcct.predictions.case_tables import CaseTable
 from segcct.predictions.mask_files import FORMATS, save_mask
 from segcct.predictions.mask_folder import Existing, MaskFolder, Predictions
 from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request, header_of, load_case
 from segcct.predictions.probability_files import save_probabilities
 from segcct.predictions.tracked_case import PredictedCase
@@ -80,7 +79,7 @@ class PredictCase:
             as_stored = self.reading.single
             self.predictor.check_header(header, as_stored=as_stored, keep_probabilities=keep_probabilities)
         loaded = load_case(self.reading, case, self.predictor.scheme, with_label=False)
-        FORMATS[self.options.mask_format].check(loaded.grid)
+        FORMATS[self.options.mask_format].check(loaded.grid, self.predictor.scheme)
         return loaded
 
 
@@ -91,7 +90,7 @@ class CaseLoop:
     backend: str | Backend | None = None
     """Of `run_cases`, in place of threads; each of its workers then has `cases_at_a_time`."""
     cores: int | None = None
-    """That each worker of `backend` computes with; None: as many as this process."""
+    """How many of them each worker of `backend` computes with; None: as many as this process."""
     max_failures: int | None = None
     """Once more cases than this have failed, the remaining ones are skipped."""
     progress: Report | None = None
@@ -119,19 +118,20 @@ def predict_folder(
         output: the folder.
         options: what is written of each case.
         tables: written next to the masks from the same one pass.
-        existing: see `Existing`. `continue` keeps the masks that are whole, by this model under these settings, of
-            inputs that are as they were, with their rows in `tables`. Everything else is predicted again.
+        existing: see `Existing`. `continue` keeps complete masks that this model made under these settings from
+            unchanged inputs, where `tables` have their rows. Everything else is predicted again.
         loop: how the loop over the cases runs.
 
     Raises:
         RunError: as `MaskFolder.write`; or masks in this format name the patient, and they are to be anonymized.
+        ModelError: probabilities are wanted under a protocol that has none.
         PackageError: the format needs a package that is not installed.
         OSError: the folder cannot be written to.
     """
     options, loop = options or MaskOptions(), loop or CaseLoop()
     options = replace(options, mask_format=request.mask_format(options.mask_format, anonymize=options.anonymize))
-    if options.probabilities and predictor.how.protocol == "transunet":
-        raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
+    if options.probabilities:
+        predictor.require_probabilities()
     how = settings_of(
         predictor.card,
         predictor.how,
@@ -144,7 +144,7 @@ def predict_folder(
     work = PredictCase(predictor, reading, output, options, tuple(tables), shared)
     folder = MaskFolder(
         output,
-        predictor.card,
+        MaskSource.of(predictor.card),
         request,
         how,
         options.mask_format,
@@ -168,8 +168,8 @@ def shares_batches(predictor: Predictor, request: Request) -> bool:
 
 
 def cases_at_a_time(predictor: Predictor, request: Request, cores: int | None = None) -> int:
-    """Cases that one process has at a time: images as many as fill batches on its `cores` (default: as many as this
-    process computes with), else one.
+    """How many cases one process works on at a time: as many images as fill batches on its `cores` (default: as many
+    as this process computes with), else one case.
 
     Volumes are not read ahead: on one core of an AMD EPYC, in fp32, reading and writing took 1% of the time of the
     network (256 x 256 x 24 voxels: 0.02 s, next to 1.6 s of cct_unet_t at 128 and 2.2 s of cct_unet_s at 224 pixels).

@@ -9,15 +9,15 @@ from typing import Any
 
 from segcct.datasets.case import Case
 from segcct.errors import items
-from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.predictions.case_journal import journals_in
 from segcct.predictions.mask_files import FORMATS
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request
 from segcct.predictions.predictions_index import Index
 
 _MOST_NAMED = 20
-_UNKNOWN = "a process that may have ended (its lock cannot be asked: no file locks here, or no right to write)"
+_UNKNOWN = "a process that may have ended (its lock cannot be tested: no file locks here, or no right to write)"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FolderStatus:
 
     folder: Path
     finished: Sequence[str]
-    """By this model under these settings, with their masks there."""
+    """Cases that this model predicted under these settings, and whose masks exist."""
     failed: Mapping[str, str]
     """Case -> why."""
     missing: Sequence[str]
@@ -52,7 +52,7 @@ class FolderStatus:
 
 
 def folder_status(
-    card: ModelCard,
+    made_by: MaskSource,
     request: Request,
     output: Path,
     *,
@@ -64,7 +64,7 @@ def folder_status(
     """The status of a folder that `predict_folder` writes, or was killed in; no lock is needed, see `Index`.
 
     Args:
-        card: of the model.
+        made_by: what makes the masks.
         request: the cases.
         output: the folder.
         how: `settings_of` the prediction.
@@ -76,7 +76,7 @@ def folder_status(
         RunError: the folder holds another model's predictions.
     """
     mask_format = request.mask_format(mask_format, anonymize=anonymized)
-    index = Index.open(output, card, request.data, request.selection, overwrite=False, anonymized=anonymized)
+    index = Index.open(output, made_by, request.data, request.selection, overwrite=False, anonymized=anonymized)
     names = {index.name_of(case): case for case in request.cases}
     entries = index.finished(names, how, tables=tables, suffixes=FORMATS[mask_format].suffixes)
     finished = [name for name in names if name in entries and (output / entries[name]["mask"]).is_file()]

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import SegcctError, VolumeError
 from segcct.extras import import_extra
@@ -18,6 +17,7 @@ from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from segcct.files.json_file import read_object
+from segcct.images.formats import read_header
 from segcct.images.raster import mask_values
 from segcct.images.volume import IMAGE_AFFINE, Volume
 from segcct.predictions.predictions_index import INDEX
@@ -36,8 +36,8 @@ class MaskFormat:
     """The endings of its files, the usual one first."""
     save: Callable[[Volume, Path, str, Scheme], Path]
     """(mask, folder, name, scheme) -> the file that was written."""
-    check: Callable[[Volume], None] = lambda _: None
-    """(scan): raises `VolumeError` where its mask cannot be written in this format."""
+    check: Callable[[Volume, Scheme], None] = lambda *_: None
+    """(scan, scheme): raises `VolumeError` or `LabelError` where its mask cannot be written in this format."""
     is_anonymous: bool = True
     """Its files hold nothing of the patient but the mask."""
     require: Callable[[], None] = lambda: None
@@ -57,7 +57,8 @@ def save_mask(mask: Volume, folder: Path, name: str, scheme: Scheme, *, mask_for
             16-bit gray. dicom-seg: `<name>.dcm`.
 
     Raises:
-        VolumeError: the voxels cannot be stored. OSError: the disk is full, or the folder cannot be written to.
+        VolumeError: the voxels cannot be stored. LabelError: as `segment_labels`.
+        OSError: the disk is full, or the folder cannot be written to.
     """
     return FORMATS[mask_format].save(mask, folder, name, scheme)
 
@@ -79,10 +80,10 @@ def _save_image(mask: Volume, folder: Path, name: str, scheme: Scheme) -> Path:
     return file
 
 
-def _check_images(scan: Volume) -> None:
+def _check_images(scan: Volume, scheme: Scheme) -> None:
     from segcct.predictions.dicom_segmentation import check_images
 
-    check_images(scan)
+    check_images(scan, scheme)
 
 
 def _save_segmentation(mask: Volume, folder: Path, name: str, scheme: Scheme) -> Path:
@@ -115,6 +116,7 @@ def load_mask(file: Path) -> Volume:
 
     Raises:
         VolumeError: the file is missing or damaged, no image, or a color image; a segmentation without its images.
+        LabelError: two classes have the same name in a segmentation.
     """
     if file.name.lower().endswith(SEGMENTATION):
         return _load_segmentation(file)

@@ -1,5 +1,4 @@
-"""A folder of masks: cases in, masks, predictions.json and label colors out; what earlier calls finished is found and
-kept."""
+"""A folder of masks: cases in, masks, predictions.json and label colors out; what earlier calls finished is kept."""
 
 from __future__ import annotations
 
@@ -10,24 +9,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Failed, Skipped, failures, run_cases, values
+from segcct.case_runner import (
+    Backend,
+    CaseJob,
+    CaseOutcome,
+    Done,
+    Failed,
+    Skipped,
+    failures,
+    run_cases,
+    skipped,
+    values,
+)
 from segcct.datasets.case import Case
 from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, OTHER_OUTPUT, remove_unfinished
-from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.predictions.case_files import remove_files
 from segcct.predictions.case_journal import Journal, journals_in, new_journal
 from segcct.predictions.label_colors import write_label_colors
 from segcct.predictions.mask_files import FORMATS
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request
 from segcct.predictions.predictions_index import INDEX, Index, index_lock
 from segcct.predictions.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row, recorded
 from segcct.progress import Report
 
 Existing = Literal["refuse", "replace", "continue"]
-"""What is done where the folder has masks of the cases already: nothing; they are replaced, and another model's index
-with them; or what earlier calls finished is kept."""
+"""What happens where the folder has masks of these cases already. `refuse`: that is an error. `replace`: they are
+replaced, and so is the index of another model. `continue`: what earlier calls finished is kept."""
 _OF_TABLES = ("calibration",)
 """Settings that tables depend on, and masks do not."""
 
@@ -65,15 +75,12 @@ class Predictions:
 
     @property
     def problem(self) -> str:
-        """Names every case without a mask, and why; empty if all have theirs."""
-        reasons = failures(self.outcomes)
-        skipped = [outcome for outcome in self.outcomes if isinstance(outcome, Skipped)]
-        if skipped:
-            reasons.append(f"{skipped[0].reason}: {len(skipped)} more were left out")
+        """Names every case that failed or was skipped, and why; empty if none was."""
+        reasons = [*failures(self.outcomes), *skipped(self.outcomes)]
         if not reasons:
             return ""
         missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"
-        return f"{missing} failed and got no mask:{items([*reasons, *filter(None, [self.unwritten])])}"
+        return f"{missing} failed and got no new mask:{items([*reasons, *filter(None, [self.unwritten])])}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,7 @@ class MaskFolder:
     """The folder that one call writes masks to, and what is to be in it."""
 
     path: Path
-    card: ModelCard
-    """What the masks are made with."""
+    made_by: MaskSource
     request: Request
     """The cases."""
     how: Mapping[str, Any]
@@ -117,7 +123,7 @@ class MaskFolder:
 
         Raises:
             RunError: the folder has masks of these cases that `existing` does not provide for; or another model's
-                predictions, which only `replace` does; or another process predicts one of these cases into it.
+                predictions, which only `replace` removes; or another process is predicting one of these cases into it.
             OSError: the folder cannot be written to.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -146,7 +152,7 @@ class MaskFolder:
                         index.write()
                         journal.remove()
                     if values(outcomes) and self.mask_format == "nifti" and not self.request.of_images:
-                        write_label_colors(self.path, self.card.classes)  # other files hold their colors
+                        write_label_colors(self.path, self.made_by.scheme.classes)  # other files hold their colors
                 except OSError as error:  # on a full disk the index written before the work stays
                     if not failures(outcomes):
                         raise
@@ -160,14 +166,15 @@ class MaskFolder:
     def _open(self) -> Index:
         data, selection = self.request.data, self.request.selection
         overwrite = self.existing == "replace"
-        return Index.open(self.path, self.card, data, selection, overwrite=overwrite, anonymized=self.anonymize)
+        return Index.open(self.path, self.made_by, data, selection, overwrite=overwrite, anonymized=self.anonymize)
 
     def _begin(self, index: Index) -> list[CaseJob[FolderCase]]:
-        """Refuse or remove what is in the way, and list the cases before their masks are written: so an evaluation
-        misses the masks that an interrupted prediction did not write."""
+        """Refuse or remove what is in the way, and list the cases before their masks are written: an evaluation then
+        reports the masks that an interrupted prediction did not write as missing."""
         cases = {index.name_of(case): case for case in self.request.cases}
         if self.anonymize:  # the order in which the files appear must not reveal anything either
             cases = dict(sorted(cases.items()))
+        index.names = cases.keys()
         finished: dict[str, Mapping[str, Any]] = {}
         kept: Mapping[str, Mapping[str, Any]] = {}  # whose masks stay, at least until others take their places
         if self.existing == "continue" and index.earlier:
@@ -177,7 +184,7 @@ class MaskFolder:
             listed = index.listed(cases, of_masks, suffixes=self._suffixes)
             undone: dict[str, Any] = {"input": None, "digest": None, "files": []}
             kept = {name: {**entry, **undone} for name, entry in listed.items()} | finished
-        masks = self._earlier_masks(cases)
+        masks = self._earlier_masks(cases, index)
         _refuse_two(index, cases)
         remove_unfinished(self.path, [f"{name}{suffix}" for name in cases for suffix in self._suffixes])
         self._refuse_foreign(masks, index)
@@ -193,14 +200,21 @@ class MaskFolder:
             for name, case in cases.items()
         ]
 
-    def _earlier_masks(self, cases: Mapping[str, Case]) -> dict[Path, str]:
-        """The files that are where masks would go, and the names of their cases. Raises `RunError` where one of them is
-        a file of a case."""
+    def _earlier_masks(self, cases: Mapping[str, Case], index: Index) -> dict[Path, str]:
+        """The files that are where masks would go, or that the index lists as masks in another format, and the names of
+        their cases. Raises `RunError` where one of them is an input."""
         scans = {file.resolve() for case in self.request.cases for file in case.files()}
-        files = {self.path / f"{name}{suffix}": name for name in cases for suffix in self._suffixes}
+        listed = {entry["mask"] for entry in index.earlier.values()}
+        files = {
+            self.path / f"{name}{suffix}": name
+            for name in cases
+            for each in FORMATS.values()
+            for suffix in each.suffixes
+            if suffix in self._suffixes or f"{name}{suffix}" in listed
+        }
         for file in files:
             if file.resolve() in scans:
-                raise RunError("a mask would replace a file of its own case", file=file, remedy=OTHER_OUTPUT)
+                raise RunError("a mask would replace an input file", file=file, remedy=OTHER_OUTPUT)
         return {file: name for file, name in files.items() if file.exists()}
 
     def _refuse_foreign(self, earlier: Mapping[Path, str], index: Index) -> None:
@@ -228,7 +242,7 @@ class MaskFolder:
 
 def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
     """Take the row of a case into the index, and that of a failure into the journal."""
-    if isinstance(outcome, Skipped):
+    if isinstance(outcome, Skipped) or (isinstance(outcome, Failed) and _keeps_mask(index, outcome.name)):
         return
     row = index.rows[outcome.name] = outcome.value.row() if isinstance(outcome, Done) else failed_row(outcome)
     if not row["files"]:
@@ -239,6 +253,14 @@ def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
         with suppress(OSError):  # a full disk, which is reported elsewhere
             index.journal.add(outcome.name, row)
     index.outdated.add(outcome.name)
+
+
+def _keeps_mask(index: Index, name: str) -> bool:
+    """Whether a case that failed still has the mask of the call that finished it, as `TrackedWork` leaves it; its row
+    then stays too."""
+    entry, journal = index.cases[name], index.journal
+    mask = index.folder / entry["mask"]
+    return bool(entry.get("digest")) and mask.is_file() and journal is not None and not journal.wrote(mask)
 
 
 def _with_finished(
@@ -257,11 +279,15 @@ def _with_finished(
 
 
 def _refuse_two(index: Index, cases: Mapping[str, Case]) -> None:
-    """Raises `RunError` where another process predicts some of the cases into this folder now."""
+    """Raises `RunError` where another process is predicting some of the cases into this folder.
+
+    Where its lock cannot tell, as on a file system without locks, nothing is refused: a killed call looks there like
+    one that runs, so nobody could ever continue it. A line on stderr has said that nothing keeps two processes apart.
+    """
     for journal in journals_in(index.folder):
         if journal != index.journal and (process := journal.holder()) and (both := journal.claimed() & cases.keys()):
             raise RunError(
-                f"another process predicts {len(both)} of these cases into this folder",
+                f"another process is predicting {len(both)} of these cases into this folder",
                 file=index.folder,
                 found=process,
                 remedy="Wait until it has ended, or give each of the two its own --shard",

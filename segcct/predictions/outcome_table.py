@@ -37,7 +37,7 @@ def outcomes_after(folder: Path, *, wanted: bool) -> Iterator[None]:
 
 
 def _update(folder: Path) -> None:
-    """Write an existing table anew; without pyarrow it is removed, since it is outdated."""
+    """Write an existing table again; without pyarrow, remove it, since it is outdated."""
     if not (folder / OUTCOMES).is_file():
         return
     if find_spec("pyarrow") is None:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.case_table import is_case_table, read_case_table
-from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
-from segcct.datasets.split_record import Splits, ids_of_split, read_splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
+from segcct.images.formats import read_header
 from segcct.images.volume import Volume, holds_dicom
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.predictions.mask_files import FORMATS
+from segcct.predictions.mask_options import MASK_FORMATS
+from segcct.predictions.split_selection import ids_of_split, read_splits
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,12 @@ class Request:
         """The row of `FORMATS` that masks are written in: those of 2-D images are 2-D images.
 
         Raises:
-            DataError: the wanted one cannot hold masks of 2-D images.
+            DataError: there is no such format to ask for, or it cannot hold masks of 2-D images.
             RunError: its files name the patient, and the masks are to be anonymized.
             PackageError: it needs a package that is not installed.
         """
+        if wanted not in MASK_FORMATS:
+            raise DataError("no such format of masks", found=wanted, expected=", ".join(MASK_FORMATS))
         if get_layout(self.data.layout).mask_format == "image" and not self.single:
             if wanted != "nifti":
                 what = f"masks of 2-D images cannot be written as {wanted}"
@@ -89,18 +93,7 @@ def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (),
         DataError: nothing there that the model can read.
         SplitError: the split is empty, or its cases are not below `source`.
     """
-    if not source.exists():
-        raise DataError("no such file or folder", file=source)
-    data = card.data_section(source.parent if is_case_table(source) else source)
-    if is_case_table(source):
-        masked = data.intensity.rule == "zscore_mask"
-        request = Request(tuple(read_case_table(source, list(data.channels), needs_mask=masked)), data)
-    elif len(x_rays := _x_rays(data, source)) > 1:
-        request = _one_by_one(data, x_rays)
-    elif source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
-        request = _single(card, source)
-    else:
-        request = Request(tuple(find_new_cases(data)), data)
+    request = request_of(card.data_section, source)
     splits = read_splits(splits_files, split)
     seen = [_seen(request.cases, each) for each in splits.values()]
     trained = {name: "train" for each in seen for name, of in each.items() if of == "train"}
@@ -110,6 +103,21 @@ def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (),
     cases = {case.id: case for case in request.cases}
     ids = ids_of_split(splits, split, cases, source=source, noun="case")
     return replace(request, cases=tuple(cases[name] for name in ids), selection=split)
+
+
+def request_of(data_section: Callable[[Path], DataSection], source: Path) -> Request:
+    """The cases of `source`, as `resolve`, by the data section for a root."""
+    if not source.exists():
+        raise DataError("no such file or folder", file=source)
+    data = data_section(source.parent if is_case_table(source) else source)
+    if is_case_table(source):
+        masked = data.intensity.rule == "zscore_mask"
+        return Request(tuple(read_case_table(source, list(data.channels), needs_mask=masked)), data)
+    if len(x_rays := _x_rays(data, source)) > 1:
+        return _one_by_one(data, x_rays)
+    if source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
+        return _single(data_section(source.parent), source)
+    return Request(tuple(find_new_cases(data)), data)
 
 
 def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> LoadedCase:
@@ -144,9 +152,8 @@ def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
     return {name: split for name, split in found.items() if split in ("train", "val")}
 
 
-def _single(card: ModelCard, source: Path) -> Request:
+def _single(data: DataSection, source: Path) -> Request:
     """A file or a DICOM folder as the only case."""
-    data = card.data_section(source.parent)
     case = single_case(data, source) if source.is_file() else None
     if case is not None:
         return Request((case,), data)

@@ -21,13 +21,13 @@ from segcct.files.file_names import absolute
 from segcct.files.json_file import read_object, write_json
 from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
-from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.files.pseudonyms import KEY_BYTES, new_key, pseudonym
 from segcct.files.remote_file import address_of, is_uri
-from segcct.inference.ensemble import EnsembleCard
-from segcct.model_card import ModelCard
+from segcct.model_card import SchemeCard
 from segcct.predictions.case_files import MEMBERSHIPS, PROBABILITIES, files_of_cases
 from segcct.predictions.case_journal import Journal, journals_in
 from segcct.predictions.case_tables import cases_in, merge_rows
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.predictions_record import StoredPredictions
 from segcct.provenance import invocation, provenance, versions
 
@@ -42,13 +42,15 @@ class Index:
     """The entries of one call of a prediction; `open` and `write` are called under `index_lock`."""
 
     folder: Path
-    card: ModelCard
+    made_by: MaskSource
     data: DataSection
     selection: str | None
     """The split that is predicted; `some` if calls differ."""
     overwrite: bool
     key: str | None = None
     """Of the hash that names the masks; None if they are named by their case ids."""
+    names: Collection[str] = ()
+    """The names of all masks of this call."""
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of the mask -> its entry, of this call, without what `rows` says."""
     rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Index:
     def open(
         cls,
         folder: Path,
-        card: ModelCard,
+        made_by: MaskSource,
         data: DataSection,
         selection: str | None,
         *,
@@ -79,7 +81,7 @@ class Index:
             RunError: it is another model's, or damaged, or its key is gone, and `overwrite` is off (if it is on, such
                 an index is replaced); or only one of the two is anonymized.
         """
-        index = cls(folder, card, data, selection, overwrite)
+        index = cls(folder, made_by, data, selection, overwrite)
         if anonymized:
             index.key = read_key(folder) or new_key()
         index.earlier = index._stored().get("cases", {})
@@ -115,7 +117,7 @@ class Index:
                 file=self.folder,
                 remedy=OTHER_OUTPUT,
             )
-        if content.get("weights_sha256") != self.card.weights_sha256:
+        if content.get("weights_sha256") != self.made_by.weights_sha256:
             problem = "holds another model's predictions"
         elif content["cases"] and self.anonymized and read_key(self.folder) is None:
             problem = f"holds anonymized predictions without the key of their names, which is in {SOURCES}"
@@ -126,7 +128,7 @@ class Index:
         return {}
 
     def expect(self, name: str, case: Case, *, mask: str, seen: str | None, how: Mapping[str, Any]) -> None:
-        """List a case before its mask is written, so that an evaluation misses the mask if that fails.
+        """List a case before its mask is written, so that an evaluation reports the mask as missing if that fails.
 
         Args:
             name: its name in the folder.
@@ -188,14 +190,23 @@ class Index:
     def _reading(self) -> dict[str, Any]:
         """The data section; with hashed ids, patterns that are file names are replaced by `*`."""
         section = self.data.model_dump(mode="json")
-        if self.anonymized and self.card.selected_on == {}:  # patterns that were made from the names of these files
+        if self.anonymized and self.made_by.patterns_are_names:
             section["channels"] = dict.fromkeys(section["channels"], "*")
         return section
 
     def _rows_of_others(self) -> dict[str, dict[str, Any]]:
         """Name -> row of what other calls have finished since predictions.json was written."""
-        journals = [journal for journal in journals_in(self.folder) if journal != self.journal]
-        return {name: row for journal in journals for name, row in journal.rows().items()}
+        return {name: row for journal in self._others() for name, row in journal.rows().items()}
+
+    def _others(self) -> list[Journal]:
+        """The journals of other calls."""
+        return [journal for journal in journals_in(self.folder) if journal != self.journal]
+
+    def _has_ended(self, journal: Journal) -> bool:
+        """Whether the call of a journal has ended. Where its lock cannot tell, as on a file system without locks, it
+        has if it was for cases of this call, which takes its place; one for other cases may be a shard that runs."""
+        process = journal.holder(unknown="")
+        return process is None or (not process and not {*journal.claimed(), *journal.rows()}.isdisjoint(self.names))
 
     def _with_rows(
         self, cases: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]
@@ -213,49 +224,55 @@ class Index:
         Raises:
             RunError: another model's predictions have taken the folder since this call began.
         """
-        others = [journal for journal in journals_in(self.folder) if journal != self.journal]
-        ended = [journal for journal in others if journal.holder() is None]
+        ended = [journal for journal in self._others() if self._has_ended(journal)]
         stored = self._stored()
         self.overwrite = False  # from now on the file may hold what other processes write, which is kept
         rows = {**({} if self.journal is None else self.journal.rows()), **self.rows}
         own = {name: _merged(entry, rows.get(name)) for name, entry in self.cases.items()}
         cases = {name: dict(entry) for name, entry in sorted({**stored.get("cases", {}), **own}.items())}
-        unmerged = {name: row for journal in ended for name, row in journal.rows().items() if name in cases}
+        unmerged = {name: row for name, row in self._rows_of_others().items() if name in cases}
         tables = {name: row.get("tables", {}) for name, row in {**unmerged, **rows}.items()}
-        merge_rows(self.folder, tables, drop=self.outdated, listed=cases, private=not self.anonymized)
-        if self.key is not None:
-            sources = {**read_sources(self.folder), **self.sources}
-            for name, entry in cases.items():
-                digest = entry.pop("input", None)  # it would link a scan to its mask
-                if digest and name in sources:
-                    sources[name] = {**sources[name], "input": digest}
-            hidden = {
-                "note": NOTE,
-                "key": self.key,
-                "root": absolute(self.data.root),
-                "command": invocation(),
-                "cases": {name: sources[name] for name in cases if name in sources},
-            }
-            write_json(self.folder / SOURCES, hidden, private=True)
-        card, root = self.card, absolute(self.data.root)
-        selection = self.selection if stored.get("selection", self.selection) == self.selection else "some"
-        content = {
-            "task": card.task,
-            "anonymized": self.anonymized,
-            "cases": cases,
-            "data": {**self._reading(), "root": "." if self.anonymized else root},
-            "scheme": None if card.scheme is None else card.scheme.model_dump(mode="json"),
-            "selection": selection,
-            "weights_sha256": card.weights_sha256,
-            **({"members": card.model_dump(mode="json")["members"]} if isinstance(card, EnsembleCard) else {}),
-            "synthetic_training": card.synthetic,
-            "selected_on": card.selected_on,
-            "architecture": card.architecture.model_dump(mode="json"),
-            "provenance": (versions if self.anonymized else provenance)(card.data_fingerprint),
-        }
+        merge_rows(self.folder, tables, listed=cases, drop=self.outdated, private=not self.anonymized)
+        if self.anonymized:
+            self._move_to_sources(cases)
+        content = self._content(cases, stored.get("selection", self.selection))
         write_json(self.folder / INDEX, content, private=not self.anonymized)
         for journal in ended:
             journal.remove()
+
+    def _move_to_sources(self, cases: Mapping[str, dict[str, Any]]) -> None:
+        """Write what the entries of predictions.json must not say to sources.json."""
+        sources = {**read_sources(self.folder), **self.sources}
+        for name, entry in cases.items():
+            digest = entry.pop("input", None)  # it would link a scan to its mask
+            if digest and name in sources:
+                sources[name] = {**sources[name], "input": digest}
+        hidden = {
+            "note": NOTE,
+            "key": self.key,
+            "root": absolute(self.data.root),
+            "command": invocation(),
+            "cases": {name: sources[name] for name in cases if name in sources},
+        }
+        write_json(self.folder / SOURCES, hidden, private=True)
+
+    def _content(self, cases: Mapping[str, Any], selection: str | None) -> dict[str, Any]:
+        """What predictions.json holds; `selection` is that of the earlier calls."""
+        made_by, root = self.made_by, absolute(self.data.root)
+        return {
+            "task": made_by.task,
+            "anonymized": self.anonymized,
+            "cases": cases,
+            "data": {**self._reading(), "root": "." if self.anonymized else root},
+            "scheme": SchemeCard.of(made_by.scheme).model_dump(mode="json"),
+            "selection": self.selection if selection == self.selection else "some",
+            "weights_sha256": made_by.weights_sha256,
+            **({} if made_by.members is None else {"members": made_by.members}),
+            "synthetic_training": made_by.synthetic,
+            "selected_on": made_by.selected_on,
+            "architecture": made_by.architecture,
+            "provenance": (versions if self.anonymized else provenance)(made_by.data_fingerprint),
+        }
 
 
 def _merged(entry: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str, Any]:

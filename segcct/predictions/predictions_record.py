@@ -54,7 +54,7 @@ class PredictionsRecord(Record):
     members: Any = None
     """Digest, architecture and selection of each model of an ensemble."""
     selected_on: Any = None
-    architecture: Any = None
+    architecture: dict[str, Any] | None = None
     provenance: dict[str, Any] | None = None
 
 

@@ -14,7 +14,7 @@ from segcct.files.atomic_file import temporary_folder
 from segcct.files.file_memo import FileMemo
 from segcct.files.remote_file import is_uri, size_of
 from segcct.images.content_digest import files_of
-from segcct.plurals import counted
+from segcct.plurals import counted, sized
 from segcct.predictions.mask_folder import Predictions
 from segcct.predictions.prediction_request import Request
 from segcct.predictions.predictions_index import read_sources
@@ -23,7 +23,7 @@ from segcct.progress import duration
 
 _TIMED = 3
 _SIZES_AT_A_TIME = 16
-"""A remote file answers in some tenths of a second."""
+"""How many are asked for at a time: a remote file system answers in some tenths of a second."""
 
 
 def time_estimate(
@@ -35,7 +35,7 @@ def time_estimate(
     workers: Callable[[], int],
     at_a_time: int,
 ) -> str:
-    """Cases, gigabytes and hours in a sentence.
+    """Cases, bytes and hours in a sentence.
 
     Args:
         request: the cases that are left.
@@ -78,7 +78,7 @@ def time_estimate(
     counts = (2 * available, 4 * available, 8 * available)
     more = [f"{takes(count)} on {count}" for count in counts if count <= len(sizes)]
     return (
-        f"{counted(len(sizes), 'case')} of {sum(known) / 1e9:.3g} GB"
+        f"{counted(len(sizes), 'case')} of {sized(sum(known))}"
         + (f", not counting {unknown} of unknown size" if unknown else "")
         + f"; {len(done)} of them took {seconds:.2f} s"
         + (f", and {failed} failed" if failed else "")

@@ -1,4 +1,4 @@
-"""One case of a folder of masks: found finished, or predicted anew; and the row that says what became of it."""
+"""One case of a folder of masks: found finished, or predicted; and the row that says what became of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,6 +87,11 @@ class FolderCase(NamedTuple):
     """Its entry in predictions.json, if that says that it was finished by the same model under the same settings. One
     without digests is of a mask that stays only until another takes its place."""
 
+    @property
+    def is_finished(self) -> bool:
+        """An earlier call finished it, as far as can be said without reading its files."""
+        return self.earlier is not None and self.earlier["digest"] is not None
+
 
 @dataclass(frozen=True)
 class TrackedWork:
@@ -101,19 +106,27 @@ class TrackedWork:
     """Those that the work gives rows for."""
 
     def __call__(self, job: FolderCase) -> PredictedCase:
-        """The case with its mask: the one that is there if it and the files it was made from are as they were.
+        """The case with its mask: the existing one, if it and the files it was made from are unchanged, else a new one.
 
-        Where it is not, the files of the earlier call are gone afterwards, also if no others take their places. They
-        are not removed before: another attempt of this call, such as a copy of its task, may have put new ones there.
+        Files of the earlier call that are not kept are removed, even if the case fails: those of a finished case once
+        its input or mask proves to be another one, so that they do not outlive a process that dies, and others at the
+        end. They are only removed if they are still the same: another attempt of this call, such as a copy of its task,
+        may have replaced them. A finished case whose input cannot be fetched or read keeps them, since nothing says
+        that the input has changed.
         """
         began, folder = time.monotonic(), self.journal.folder
         self.journal.require_here()
         stale = () if job.earlier is None else (job.earlier["mask"], *job.earlier["files"])
         before = {folder / file: _identity(folder / file) for file in stale}
+        digest: str | None = None
         try:
             with local_case(job.case, folder) as case:
-                made = self._done(job._replace(case=case), began)
+                with nullcontext() if job.is_finished else suppress(DataError):  # which reading the case reports
+                    digest = input_digest(case)
+                made = self._done(job._replace(case=case), digest, began, before)
         except Exception:
+            if digest is None and job.is_finished:
+                raise
             self._remove_unchanged(before)
             if not self._has_new_mask(job.name):
                 remove_files(folder, [job.name])
@@ -122,14 +135,17 @@ class TrackedWork:
             self._remove_unchanged(before)
         return made
 
-    def _done(self, job: FolderCase, began: float) -> PredictedCase:
-        digest = input_digest(job.case)
+    def _done(
+        self, job: FolderCase, digest: str | None, began: float, before: Mapping[Path, tuple[int, int] | None]
+    ) -> PredictedCase:
         if (finished := self._by_another_attempt(job.name, digest)) is not None:
             return finished
         if job.earlier is not None:
             mask = self.journal.folder / job.earlier["mask"]
             if job.earlier["input"] == digest and _is(mask, job.earlier["digest"]):
                 return recorded(mask, job.earlier, is_new=False)
+            if job.is_finished:
+                self._remove_unchanged(before)
         made = self.work((job.name, job.case))
         span = Span(f"{socket.gethostname()}-{os.getpid()}", began, time.monotonic())
         seconds = span.ended - began
@@ -173,12 +189,9 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
     }
 
 
-def input_digest(case: Case) -> str | None:
-    """Digest of the files that a prediction reads; None where one cannot be read, which reading the case reports."""
-    try:
-        return content_digest([file for files in (*case.channels.values(), case.mask or ()) for file in files])
-    except DataError:
-        return None
+def input_digest(case: Case) -> str:
+    """Digest of the files that a prediction reads. Raises `DataError` where one cannot be read."""
+    return content_digest([file for files in (*case.channels.values(), case.mask or ()) for file in files])
 
 
 @contextmanager
@@ -203,7 +216,7 @@ def local_case(case: Case, folder: Path) -> Iterator[Case]:
 
 
 def recorded(mask: Path, entry: Mapping[str, Any], *, is_new: bool) -> PredictedCase:
-    """A case by its row, without its tables, which are written already or lie in the journal."""
+    """A case restored from its row, without its tables, which are written already or lie in the journal."""
     return PredictedCase(
         mask,
         entry["digest"],

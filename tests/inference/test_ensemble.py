@@ -159,8 +159,9 @@ def test_members_that_do_not_fit_are_refused(members: list[Path], tmp_path: Path
 
 
 def test_a_member_is_named_once(members: list[Path]) -> None:
-    with pytest.raises(ModelError, match="named twice"):
-        Predictor.load([members[0], members[0]], HOW)
+    for again in (members[0], members[0] / ".." / "best"):
+        with pytest.raises(ModelError, match="named twice"):
+            find_members([members[0], again])
 
 
 def test_the_folder_of_a_cross_validation_stands_for_its_folds(members: list[Path], tmp_path: Path) -> None:

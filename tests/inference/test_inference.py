@@ -226,7 +226,7 @@ def test_a_failure_of_the_machine_costs_one_case(scan, tmp_path, monkeypatch, na
     of = predictor()
     request = Request(tuple(cases), of.data, single=True)
     predictions = predict_folder(of, request, tmp_path / "out")
-    assert predictions.problem.startswith(f"1 of 2 cases failed and got no mask:\n  - {words}")
+    assert predictions.problem.startswith(f"1 of 2 cases failed and got no new mask:\n  - {words}")
     colors = {"labels_itksnap.txt", "labels_slicer.ctbl"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"b.nii.gz", "predictions.json", *colors}
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]) == ["a", "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def volume_predictor(network: nn.Module, **more: object) -> Predictor:
 def test_the_inferer_is_that_of_the_card_and_the_protocol():
     assert isinstance(predictor().inferer, SliceInferer)
     assert isinstance(inferer_of("transunet", 2), TransUNetInferer)
-    assert volume_predictor(Nearest()).inferer == SlidingWindowInferer(3)
+    assert isinstance(volume_predictor(Nearest()).inferer, SlidingWindowInferer)
     with pytest.raises(ModelError, match="is for networks over slices"):
         inferer_of("transunet", 3)
 
@@ -101,17 +102,6 @@ def test_a_network_over_volumes_sees_cubes_and_finds_what_the_slices_show(fit):
     assert set(np.unique(mask.array)) == {0, *CLASSES.values()}
 
 
-def test_windows_within_slices_agree_with_whole_slices():
-    of = predictor(fit="pad")
-    prepared = of.segment(loaded_case()).prepared
-    whole = of.inferer(of.network, prepared, HOW, SIDE)
-    heard: list[np.ndarray] = []
-    windows = SlidingWindowInferer(2)(of.network, prepared, HOW, SIDE, heard.append)
-    np.testing.assert_array_equal(windows, whole)
-    assert [len(batch) for batch in heard] == [4, 1]
-    np.testing.assert_allclose(np.concatenate(heard).sum(axis=1), 1, rtol=1e-5)
-
-
 def test_quality_listens_to_a_network_over_volumes():
     of = volume_predictor(NearestInVolume())
     features = features_of_case(of, of.segment(loaded_case(), keep_probabilities=True))
@@ -125,17 +115,31 @@ def test_a_listener_hears_every_slice_once():
     assert of.segment(loaded_case()).kept is None
 
 
-def test_probabilities_that_are_not_finite_are_refused():
+@pytest.mark.parametrize(("dims", "protocol"), [(2, "soft"), (3, "soft"), (2, "transunet")])
+def test_outputs_that_are_not_finite_are_refused(dims: int, protocol: str) -> None:
     class Broken(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return image.expand(-1, 3, *image.shape[2:]) * torch.nan
 
-    for dims in (2, 3):
-        of = Predictor(
-            Broken(), card("segmentation", data_section(), spatial_dims=dims), InferenceSettings(device="cpu")
-        )
-        with pytest.raises(ModelError, match="not finite"):
-            of.predict_case(loaded_case())
+    how = InferenceSettings(device="cpu", protocol=protocol)
+    of = Predictor(Broken(), card("segmentation", data_section(), spatial_dims=dims), how)
+    with pytest.raises(ModelError, match="not finite"):
+        of.predict_case(loaded_case())
+
+
+def test_the_slice_protocol_has_no_probabilities_to_keep() -> None:
+    of = Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, protocol="transunet"))
+    with pytest.raises(ModelError, match="has no probabilities"):
+        of.segment(loaded_case(), keep_probabilities=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"), [("protocol", "transunet"), ("tta", "rotations"), ("backend", "openvino")]
+)
+def test_an_unknown_way_to_run_a_network_is_refused_with_the_known_ones(option: str, expected: str) -> None:
+    unknown: dict[str, Any] = {option: "Soft"}
+    with pytest.raises(ModelError, match=f"no such {option} .found Soft; expected .*{expected}"):
+        InferenceSettings(**unknown)
 
 
 @pytest.mark.parametrize(("side", "most", "expected"), [(256, 16, 16), (512, 16, 4), (512, 2, 2), (2048, 16, 1)])

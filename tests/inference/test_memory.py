@@ -19,11 +19,11 @@ import pytest
 from segcct import runtime
 from segcct.datasets import label_schemes as labels
 from segcct.datasets.case import Case, LoadedCase
-from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts.volumes import read_image
 from segcct.errors import DataError
 from segcct.images import nifti
+from segcct.images.formats import read_header
 from segcct.images.volume import Volume
 from segcct.inference import memory_estimate
 from segcct.inference.ensemble import common_card

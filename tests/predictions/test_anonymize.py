@@ -16,7 +16,7 @@ import pytest
 from segcct.cli import build_parser
 from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
-from segcct.files.private_file import pseudonym
+from segcct.files.pseudonyms import pseudonym
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
 from segcct.inference.predictor import Predictor

@@ -25,8 +25,9 @@ from segcct.case_runner import Calls, CaseJob, CaseOutcome, Failed, Skipped, run
 from segcct.cli import main
 from segcct.datasets.case import Case
 from segcct.errors import DataError, RunError, StorageError
+from segcct.files.json_file import MOST_BYTES
 from segcct.files.lock import exclusive
-from segcct.files.private_file import pseudonym
+from segcct.files.pseudonyms import pseudonym
 from segcct.files.table_file import read_rows_of, write_records
 from segcct.images.content_digest import content_digest
 from segcct.inference.inference_settings import InferenceSettings
@@ -34,13 +35,14 @@ from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, save_model
 from segcct.models.zoo import create_model
 from segcct.predictions import folder_prediction as folder
-from segcct.predictions import outcome_table, predictions_index
+from segcct.predictions import outcome_table, predictions_index, tracked_case
 from segcct.predictions.case_journal import Journal, new_journal
 from segcct.predictions.case_tables import CaseTable
 from segcct.predictions.folder_prediction import CaseLoop, PredictCase, predict_folder
 from segcct.predictions.folder_status import folder_status
 from segcct.predictions.mask_folder import Predictions
 from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.outcome_table import outcomes_after
 from segcct.predictions.prediction_request import resolve
 from segcct.predictions.predictions_index import Index
@@ -128,6 +130,12 @@ def test_a_row_per_case_says_what_became_of_it(best, images, tmp_path):
     assert all(0 < row["seconds"] < 60 and row["peak_memory_mb"] > 10 for row in rows.values())
     assert len({row["input"] for row in rows.values()}) == 6
     assert not list((tmp_path / "p").glob(".*"))
+
+
+def test_the_index_of_a_million_cases_can_be_read_again(best, images, tmp_path):
+    predict(best, images, tmp_path / "p")
+    rows = json.dumps({"cases": entries(tmp_path / "p")}, indent=2)
+    assert 1e6 * len(rows) / len(CASES) < MOST_BYTES
 
 
 CHANGES = {
@@ -225,6 +233,34 @@ def test_a_case_that_fails_keeps_no_mask_of_before(stale):
     assert not stale[2].exists()
 
 
+@pytest.mark.parametrize("step", ["local_case", "input_digest"])
+@pytest.mark.parametrize("anonymize", [False, True])
+def test_a_finished_case_whose_input_cannot_be_read_now_stays_finished(
+    best, images, tmp_path, monkeypatch, step, anonymize
+):
+    """Such as one on a share that is not reachable for a while."""
+    output, table, options = tmp_path / "p", CaseTable("volumes.csv", row_of_case), MaskOptions(anonymize=anonymize)
+    predict(best, images, output, options=options, tables=[table])
+    before = masks_in(output), entries(output), (output / "volumes.csv").read_bytes()
+    usual = getattr(tracked_case, step)
+
+    def unreachable(case: Case, *folder: Path) -> object:
+        if case.id == "case_3":
+            raise DataError("cannot be fetched")
+        return usual(case, *folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracked_case, step, unreachable)
+        continued = predict(best, images, output, options=options, tables=[table], existing="continue")
+    assert continued.problem.startswith("1 of 7 cases failed and got no new mask")
+    assert (masks_in(output), entries(output), (output / "volumes.csv").read_bytes()) == before
+    again = predict(best, images, output, options=options, tables=[table], existing="continue")
+    assert [case.is_new for case in values(again.outcomes)] == [False] * 7
+    (images / "case_3.png").write_bytes(b"damaged")
+    assert predict(best, images, output, options=options, tables=[table], existing="continue").problem
+    assert len(masks_in(output)) == 6  # of changed input
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_attempt_does_not_remove_the_mask_of_another(stale, fails):
     """Of the same call: a speculative copy of its task, or one that is repeated though the first still runs."""
@@ -234,6 +270,17 @@ def test_an_attempt_does_not_remove_the_mask_of_another(stale, fails):
         attempt_of(*stale, fails=fails, meanwhile=lambda: seen.append(stale[2].read_bytes()))
     assert seen == [b"new"]  # a kill at this moment would lose nothing
     assert stale[2].read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("digest", ["", None])
+def test_the_mask_of_a_changed_scan_does_not_outlive_a_process_that_dies(stale, digest):
+    """One that is not known to be of another scan stays until the new one takes its place."""
+    journal, job, mask = stale
+    seen: list[bool] = []
+    job = job._replace(earlier={**job.earlier, "digest": digest})
+    attempt_of(journal, job, mask, meanwhile=lambda: seen.append(mask.exists()))
+    assert seen == [digest is None]
+    assert mask.read_bytes() == b"new"
 
 
 def test_an_attempt_that_is_overtaken_and_fails_leaves_the_mask(stale):
@@ -347,7 +394,7 @@ def test_a_case_that_a_canceled_task_has_finished_is_done(best, images, tmp_path
             yield outcome if outcome and number < 3 else Skipped(job.name, "more than 0 cases failed")
 
     predictions = predict(best, images, tmp_path / "p", loop=CaseLoop(canceled))
-    words = "1 of 7 cases failed and got no mask:\n  - more than 0 cases failed: 1 more were left out"
+    words = "1 of 7 cases failed and got no new mask:\n  - more than 0 cases failed: 1 more case skipped"
     assert predictions.problem == words
     assert predictions.masks == sorted((tmp_path / "p").glob("*.png"))
     assert sum(row.get("status") == "done" for row in entries(tmp_path / "p").values()) == len(predictions.masks) == 6
@@ -481,7 +528,7 @@ def test_two_calls_for_one_case_are_one_and_a_refusal(best, images, tmp_path):
     with new_journal(tmp_path / "p") as journal:
         journal.claim(["case_3", "case_4", "other"])
         for existing in ("refuse", "continue", "replace"):
-            with pytest.raises(RunError, match=r"another process predicts 2 of these cases into this folder .*--shard"):
+            with pytest.raises(RunError, match=r"another process is predicting 2 of these cases .*--shard"):
                 predict(best, images, tmp_path / "p", existing=existing)
     assert predict(best, images, tmp_path / "p").problem == ""
 
@@ -547,7 +594,7 @@ def test_the_status_loses_no_case_to_a_call_that_ends_meanwhile(best, images, tm
 
         monkeypatch.setattr(predictions_index, "read_object", meanwhile)
         how = folder.settings_of(model.card, HOW, MaskOptions())
-        assert len(folder_status(model.card, request, tmp_path / "p", how=how).finished) == 7
+        assert len(folder_status(MaskSource.of(model.card), request, tmp_path / "p", how=how).finished) == 7
 
 
 def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path, monkeypatch):
@@ -560,9 +607,34 @@ def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path
     request = resolve(model.card, images)
     with new_journal(tmp_path / "p") as journal:
         journal.claim(["case_2", "case_3"])
-        said = str(folder_status(model.card, request, tmp_path / "p", how={}))
-    assert "a process that may have ended (its lock cannot be asked: no file locks here" in said
+        said = str(folder_status(MaskSource.of(model.card), request, tmp_path / "p", how={}))
+    assert "a process that may have ended (its lock cannot be tested: no file locks here" in said
     assert said.splitlines()[1].endswith("predicts 2 cases of them")
+
+
+def test_without_locks_a_killed_call_is_continued_and_another_shard_keeps_its_journal(
+    best, images, tmp_path, monkeypatch
+):
+    def refuse(descriptor):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / "p").mkdir()
+    monkeypatch.setattr("segcct.files.lock._lock", refuse)
+    model = Predictor.load(best, HOW)
+    first, second = (resolve(model.card, images).shard(number, 2) for number in (1, 2))
+    row = {"status": "failed", "reason": "no", "digest": None, "input": None, "files": [], "seconds": None}
+    for shard in (first, second):
+        with new_journal(tmp_path / "p") as journal:  # nobody can tell whether it has ended
+            journal.claim([case.id for case in shard.cases])
+            journal.add(shard.cases[0].id, row)
+    assert len(predict_folder(model, first, tmp_path / "p", existing="continue").masks) == len(first.cases)
+    assert [file.name for file in (tmp_path / "p").glob(".cases-*.json*") if not is_of(journal, file)] == []
+    assert journal.claimed() == {case.id for case in second.cases}
+    assert list(journal.rows()) == [second.cases[0].id]
+
+
+def is_of(journal: Journal, file: Path) -> bool:
+    return file.name.startswith(f".cases-{journal.call}")
 
 
 def test_a_call_begins_also_while_somebody_asks_for_the_holder_of_its_lock(tmp_path, monkeypatch):

@@ -18,10 +18,10 @@ import pytest
 
 from segcct.datasets.class_codes import code_of
 from segcct.datasets.label_schemes import SCHEMES, custom_scheme, get_scheme
-from segcct.errors import EvaluationError, PackageError, RunError, VolumeError
+from segcct.errors import EvaluationError, LabelError, PackageError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
-from segcct.predictions.dicom_segmentation import write_segmentation
+from segcct.predictions.dicom_segmentation import _series_number, check_images, write_segmentation
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.mask_files import load_mask
 from segcct.predictions.mask_folder import Predictions
@@ -104,6 +104,11 @@ def assert_same_places(one: Points, other: Points) -> None:
     for name in ("low", "high"):
         assert len(one[name]) == len(other[name]) > 0
         assert np.allclose(one[name], other[name], atol=1e-3)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(7, 701), (None, 1), (0, 1), (-3, 1), (30_000_000, 1)])
+def test_the_series_number_is_one_that_dicom_can_hold(images: int | None, expected: int) -> None:
+    assert _series_number({"SeriesNumber": images}) == expected
 
 
 @pytest.mark.parametrize("kind", SERIES)
@@ -208,6 +213,33 @@ def test_names_that_dicom_cannot_hold_are_shortened(tmp_path: Path) -> None:
     write_segmentation(scan.with_array(mask), tmp_path / "a.dcm", custom_scheme({name: 1}))
     (segment,) = pydicom.dcmread(tmp_path / "a.dcm").SegmentSequence
     assert segment.SegmentLabel == "κύστη/" + "x" * 53
+
+
+def test_classes_whose_names_would_become_one_are_refused_before_they_are_predicted(tmp_path: Path) -> None:
+    scheme = custom_scheme({"x" * 64 + "left": 1, "x" * 64 + "right": 2})
+    scan = Volume.load(SERIES["axial"](tmp_path / "scan"))
+    with pytest.raises(LabelError, match=r"two classes have the same name .*xleft, x+right"):
+        check_images(scan, scheme)
+    with pytest.raises(LabelError, match="two classes have the same name"):
+        write_segmentation(scan.with_array(np.ones(scan.shape, np.uint8)), tmp_path / "a.dcm", scheme)
+    assert not (tmp_path / "a.dcm").exists()
+
+
+def test_no_mask_in_another_format_stays_unlisted(tmp_path: Path) -> None:
+    scan, model = SERIES["axial"](tmp_path / "scan"), predictor(channels={"ct": "*.dcm"})
+    request, output = resolve(model.card, scan), tmp_path / "p"
+    (nifti,) = predict_folder(model, request, output).masks
+    (output / "other.nii.gz").write_bytes(b"of another case")
+    as_dicom = MaskOptions(mask_format="dicom-seg")
+    with pytest.raises(RunError, match=r"exist already \(found scan\.nii\.gz\)"):
+        predict_folder(model, request, output, as_dicom)
+    (segmentation,) = predict_folder(model, request, output, as_dicom, existing="continue").masks
+    assert segmentation.exists()
+    assert not nifti.exists()
+    (again,) = predict_folder(model, request, output, existing="replace").masks
+    assert again.exists()
+    assert not segmentation.exists()
+    assert (output / "other.nii.gz").exists()
 
 
 def test_from_prediction_to_report(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from segcct.images.volume import IMAGE_AFFINE, Volume
 from segcct.inference.predictor import Predictor
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.mask_files import load_mask, save_mask
-from segcct.predictions.prediction_request import resolve
+from segcct.predictions.prediction_request import Request, resolve
 from segcct.report.segmentation_page import write_report
 from tests.support.toy_pair import INTENSITIES, predictor
 
@@ -70,7 +70,7 @@ def test_other_pictures_are_no_masks(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (5, 6, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(VolumeError, match=r"a\.png: a mask in colors"):
         load_mask(tmp_path / "a.png")
-    with pytest.raises(VolumeError, match=r"b\.png: cannot be read"):
+    with pytest.raises(VolumeError, match=r"b\.png: no such file"):
         load_mask(tmp_path / "b.png")
 
 
@@ -129,9 +129,17 @@ def test_pictures_from_prediction_to_report(of, dataset, tmp_path):
 def test_no_mask_takes_the_place_of_a_picture(of, dataset):
     request = resolve(of.card, dataset / "images")
     before = (dataset / "images" / "a.png").read_bytes()
-    with pytest.raises(RunError, match=r"a\.png: a mask would replace a file of its own case"):
+    with pytest.raises(RunError, match=r"a\.png: a mask would replace an input file"):
         predict_folder(of, request, dataset / "images", existing="replace")
     assert (dataset / "images" / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["png", "image"])
+def test_a_format_that_cannot_be_asked_for_is_refused_with_those_that_can(name: str) -> None:
+    """`image` is for masks of 2-D images, and would lose the geometry of a volume."""
+    request = Request((), predictor().data, single=True)
+    with pytest.raises(DataError, match=f"no such format of masks .found {name}; expected nifti, dicom-seg"):
+        request.mask_format(name, anonymize=False)
 
 
 def test_pictures_are_not_their_own_references(of, dataset, tmp_path):

@@ -72,7 +72,7 @@ def test_small_medium_and_large_ones_are_timed_by_their_bytes(files, tmp_path):
     assert predict.calls == [["9"], ["9", "5", "1"]]  # the first case of a process is timed again
     # 3 + 7 + 11 of 78 kB in 3 s
     assert said == (
-        "12 cases of 7.8e-05 GB; 3 of them took 3.00 s: all take about 11 s on 1 worker; "
+        "12 cases of 78 kB; 3 of them took 3.00 s: all take about 11 s on 1 worker; "
         "with more workers like this, 6 s on 2, 3 s on 4, 2 s on 8"
     )  # the largest alone takes 12/21 of 3 s
 
@@ -155,7 +155,7 @@ def test_cases_that_failed_before_are_timed_only_where_no_other_is_left(files, t
     request, predict = request_of(*files), Timed(shared=False)
     said = time_estimate(request, tmp_path / "p", predict, untried=request.cases[4:6], workers=one, at_a_time=1)
     assert predict.calls[-1] == ["5", "4"]
-    assert said.startswith("12 cases of 7.8e-05 GB; 2 of them took 2.00 s: all take about")
+    assert said.startswith("12 cases of 78 kB; 2 of them took 2.00 s: all take about")
     time_estimate(request, tmp_path / "p", predict, untried=(), workers=one, at_a_time=1)
     assert predict.calls[-1] == ["9", "5", "1"]
 
@@ -165,14 +165,14 @@ def test_remote_files_are_asked_for_their_size(files, tmp_path):
     memory.pipe("/sizes/scan", bytes(1_000_000))
     remote, gone = Path("memory://sizes/scan"), Path("memory://sizes/gone")
     said = time_estimate(request_of(remote, files[0]), tmp_path / "p", Timed(shared=False), workers=one, at_a_time=1)
-    assert said.startswith("2 cases of 0.00101 GB; 2 of them took 2.00 s: all take about 2 s")
+    assert said.startswith("2 cases of 1.01 MB; 2 of them took 2.00 s: all take about 2 s")
     said = time_estimate(request_of(remote, gone), tmp_path / "p", Timed(shared=False), workers=one, at_a_time=1)
-    assert said.startswith("2 cases of 0.001 GB, not counting 1 of unknown size; 2 of them took 2.00 s: all take about")
+    assert said.startswith("2 cases of 1 MB, not counting 1 of unknown size; 2 of them took 2.00 s: all take about")
 
 
 def test_a_folder_of_slices_is_as_large_as_its_files(files, tmp_path):
     said = time_estimate(request_of(tmp_path), tmp_path / "p", Timed(shared=False), workers=one, at_a_time=1)
-    assert said.startswith("1 case of 7.8e-05 GB;")
+    assert said.startswith("1 case of 78 kB;")
 
 
 def test_nothing_left_takes_no_time(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,13 @@ import pytest
 from segcct.case_runner import Done, Failed, Skipped, failures, run_cases, values
 from segcct.cli import main
 from segcct.commands.parser import engine_of
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, ModelError
 from segcct.images.volume import Volume
 from segcct.model_card import CARD, Architecture, ModelCard
 from segcct.spark import spark_cases
 from segcct.spark.spark_cases import SparkEngine, case_backend
 from tests.project.test_case_runner import inverse, jobs
+from tests.support.deadline import wait_until
 from tests.support.spark_commands import scores
 
 
@@ -31,6 +33,20 @@ def dies_of_2(number: int) -> int:
     if number == 2:
         os._exit(1)
     return number
+
+
+class Unloadable:
+    """A call that cannot be made on a worker, such as one whose model needs a GPU that is not there."""
+
+    def __call__(self, number: int) -> int:
+        return number
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return raise_no_gpu, ()
+
+
+def raise_no_gpu() -> None:
+    raise ModelError("this worker has no GPU")
 
 
 def test_outcomes_are_those_of_one_process(spark):
@@ -57,12 +73,19 @@ def test_a_worker_that_dies_is_a_row_and_the_others_are_done(spark):
     assert "spark.executor.memoryOverhead" in failed.reasons[0]
 
 
+def test_why_a_task_cannot_begin_is_said(spark):
+    with case_backend(SparkEngine()) as backend:
+        (failed,) = run_cases(jobs(1), Unloadable(), backend=backend)
+    assert isinstance(failed, Failed)
+    assert failed.reasons[0].startswith("c1: a task of Spark failed (found this worker has no GPU)")
+
+
 def test_a_loop_that_is_left_ends_its_tasks(spark):
     with case_backend(SparkEngine()) as backend:
         outcomes = run_cases(jobs(*range(1, 100)), inverse, backend=backend)
         assert next(outcomes) == Done("c1", 1.0)
         outcomes.close()
-    assert not spark.statusTracker().getActiveJobsIds()
+    wait_until(lambda: not spark.statusTracker().getActiveJobsIds(), most_s=60)
 
 
 def fails_on_13_or_takes_forever(number: int, *, failed: Path) -> float:
@@ -88,7 +111,7 @@ def test_too_many_failures_end_what_runs_and_what_waits(spark, tmp_path):
     reasons = [other.reason for other in others if isinstance(other, Skipped)]
     assert set(reasons) == {"more than 0 cases failed"}
     assert len(reasons) > 370
-    assert not spark.statusTracker().getActiveJobsIds()
+    wait_until(lambda: not spark.statusTracker().getActiveJobsIds(), most_s=60)
 
 
 def test_options_of_spark_need_spark():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from segcct.errors import PackageError, SparkError
 from segcct.spark import java_runtime
 from segcct.spark.java_runtime import find_java
-from segcct.spark.spark_start import spark_context
+from segcct.spark.spark_start import _require_reachable, spark_context
 
 
 def java(home: Path, version: str) -> Path:
@@ -68,6 +69,12 @@ def test_a_wrong_master_is_named():
         spark_context("bogus").__enter__()
     with pytest.raises(SparkError, match=r"no master of Spark listens there \(found 127.0.0.1:9: .*refused"):
         spark_context("spark://127.0.0.1:9").__enter__()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+def test_a_master_may_listen_on_an_ipv6_address():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as master:
+        _require_reachable(f"spark://[::1]:{master.getsockname()[1]}")
 
 
 @pytest.mark.usefixtures("spark_installed")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from segcct.errors import ModelError
 from segcct.hardware import devices
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import LoadedModel
@@ -40,6 +41,13 @@ def test_workers_whose_tasks_have_none_share_those_of_the_machine(monkeypatch):
         assert task_device("cuda:1") == "cuda:1"
         assert task_device("cpu") == "cpu"
     spark_worker._first_task.cache_clear()
+
+
+def test_a_worker_without_a_gpu_says_so(monkeypatch):
+    monkeypatch.setattr(devices, "available_devices", lambda: ["cpu"])
+    in_a_task(monkeypatch, 0)
+    with pytest.raises(ModelError, match=r"this worker of Spark has no GPU .*--device cpu"):
+        task_device("cuda")
 
 
 def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
