@@ -1,4 +1,4 @@
-"""Evaluations of anonymized predictions: what names files and folders goes to files.json."""
+"""Evaluations of anonymized predictions: everything that names files or folders goes to files.json."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 FILES = "files.json"
-NOTE = "names files and folders, and by them patients: not to be shared with the anonymized scores"
+NOTE = "names files and folders, which can identify patients: not to be shared with the anonymized scores"
 NAMING = ("command", "predictions", "references")
 """Rows of an evaluation's provenance that name files or folders."""
 
 
 def redact(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The sources of a summary, split into those that name no file and the content of files.json."""
+    """Split the sources of a summary into those that name no file, and the content of files.json."""
     provenance = sources["provenance"]
     data = sources["data"]
     redacted = {
@@ -33,7 +33,7 @@ def redact(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def restore(summary: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json with that of files.json, so that a report finds the images."""
+    """The content of summary.json completed by that of files.json, so that a report finds the images."""
     parts = [part if isinstance(part, Mapping) else {} for part in (summary.get("provenance"), files.get("provenance"))]
     digests = files.get("digests") or summary.get("digests") or {}
     return {**summary, "files": files.get("files") or {}, "digests": digests, "provenance": {**parts[0], **parts[1]}}

@@ -16,19 +16,21 @@ from segcct.files.atomic_file import OTHER_OUTPUT, atomic_path
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.images.content_digest import content_digest
+from segcct.metrics import CONVENTIONS
 from segcct.run_folder import FOLDS, RunFolder
 
-TABLES = ("metrics.csv", "metrics.*.csv", "details.csv", "cases.csv", "table.md")
-OUTPUTS = ("summary.json", *TABLES, "summary.*.json", "paired.json", FILES)
-"""Patterns of their names; the first one is written last and removed first: where it is, the others are complete."""
+OUTPUTS = (
+    *("summary.json", "metrics.csv", "details.csv", "cases.csv", "table.md", "paired.json", FILES),
+    *(file for name in CONVENTIONS for file in (f"metrics.{name}.csv", f"summary.{name}.json")),
+)
+"""Names of all files; the first is written last and removed first: if it is there, the others are complete."""
 
 
 @contextmanager
 def output_folder(output: str | Path | None) -> Iterator[None]:
-    """Lock a folder for one evaluation; None does nothing. Two evaluations into one folder would leave tables of both.
+    """Lock a folder for one evaluation: two at the same time would leave a mixture of their tables. None does nothing.
 
-    Raises `EvaluationError` where the folder is that of a training, whose metrics.csv and summary.json have the same
-    names.
+    Raises `EvaluationError` for the folder of a training, whose metrics.csv and summary.json have the same names.
     """
     if output is None:
         yield
@@ -49,12 +51,11 @@ def output_folder(output: str | Path | None) -> Iterator[None]:
         yield
 
 
-def remove_earlier(folder: Path, patterns: Sequence[str]) -> None:
-    """Remove the files of an earlier evaluation, once all of this one is computed: if a write fails, none of them must
-    be taken for one of this."""
-    for pattern in patterns:
-        for file in folder.glob(pattern):
-            file.unlink()
+def remove_earlier(folder: Path, names: Sequence[str]) -> None:
+    """Remove the files of an earlier evaluation, once this one is computed: if a write fails, none of them must pass
+    for one of this evaluation."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_evaluation(
@@ -64,10 +65,10 @@ def write_evaluation(
     summaries: Sequence[SegmentationSummary],
     hidden: Mapping[str, Any] | None,
 ) -> None:
-    """Write all tables and summaries in place of those of an earlier evaluation; `hidden` is the content of files.json
-    if cases are named by hashed ids."""
+    """Replace the tables and summaries of an earlier evaluation; `hidden` is the content of files.json if cases are
+    named by hashed ids."""
     remove_earlier(output, OUTPUTS)
-    private = hidden is None  # files that name patients are readable by their owner only
+    private = hidden is None  # files that name patients are readable only by their owner
     first = summaries[0]
     write_metrics(output / "metrics.csv", rows, first.convention, private=private)
     for summary in summaries:

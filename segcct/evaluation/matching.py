@@ -9,27 +9,56 @@ from pathlib import Path
 from segcct.errors import EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, is_there
 from segcct.evaluation.reference_folder import HASHED, ReferenceCase, with_hashed
+from segcct.evaluation.summary_record import CaseFiles
+from segcct.files.file_names import absolute
 from segcct.plurals import counted
 from segcct.predictions.mask_files import SUFFIXES, VOLUME
 from segcct.predictions.predictions_index import SOURCES
+from segcct.predictions.predictions_record import CaseEntry
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Cases with both in order of id, and those without one of the two."""
+    """Cases that have both, ordered by id, and those that lack one of the two."""
 
+    folder: PredictionFolder
     pairs: dict[str, tuple[Path, ReferenceCase]]
     without_reference: dict[str, Path]
     """Case id -> its mask."""
     without_prediction: dict[str, Path]
     """Case id -> the mask that is missing."""
 
+    def unmatched(self) -> list[str]:
+        """A line for every case that lacks one of the two."""
+        extra = [f"{case}: has a prediction ({mask}) but no reference" for case, mask in self.without_reference.items()]
+        missing = [
+            f"{case}: has a reference but no prediction ({expected} is missing)"
+            for case, expected in self.without_prediction.items()
+        ]
+        return extra + missing
+
+    def entries(self) -> dict[str, CaseEntry]:
+        """Case -> what predictions.json says of its mask, whose hashed name differs between anonymized folders."""
+        known = self.folder.index.cases
+        return {case: known[reference.id] for case, (_, reference) in self.pairs.items() if reference.id in known}
+
+    def files(self) -> dict[str, CaseFiles]:
+        """Case -> the files of its mask, its reference and its images."""
+        files = {}
+        for case, (mask, reference) in self.pairs.items():
+            channels = self.folder.channels.get(case)
+            if not channels and reference.case is not None:
+                channels = {name: [absolute(p) for p in paths] for name, paths in reference.case.channels.items()}
+            named = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
+            files[case] = CaseFiles.from_json(named, self.folder.path)
+        return files
+
 
 def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
     """Pair by case id; masks that are listed but do not exist count as missing.
 
-    If the predictions are those of a split, references outside of it are not expected. Raises `EvaluationError` if
-    masks are named by a hash whose key is gone.
+    If the predictions are those of a split, references outside of it need no prediction. Raises `EvaluationError` if
+    masks are named by hashed ids that match no reference, or whose key is missing.
     """
     masks = {name: file for name, file in predictions.masks.items() if is_there(file)}
     unknown = [name for name in masks if HASHED.match(name) and name not in references]
@@ -52,6 +81,7 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     listed = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
     suffix = next((suffix for suffix in SUFFIXES if listed.endswith(suffix)), VOLUME)
     return Matching(
+        predictions,
         {name: (masks[name], references[name]) for name in sorted(masks) if name in references},
         {name: masks[name] for name in sorted(masks) if name not in references},
         {name: predictions.masks.get(name, predictions.path / f"{name}{suffix}") for name in missing},

@@ -33,7 +33,7 @@ def check_same_cases(ours: Iterable[str], theirs: Iterable[str]) -> None:
 def paired_differences(
     rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: Convention
 ) -> dict[str, Any]:
-    """Paired differences per structure and metric, and of the cases' means over classes, of the same cases."""
+    """Paired differences over the same cases: per structure and metric, and of the cases' means over classes."""
     patients = {row.case: row.patient for row in rows}
 
     def compared(ours: Scores, theirs: Scores, metric: Metric) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def paired_differences(
     names, key = list(structures_of(scheme)), convention.name
     classes: dict[str, dict[str, Any]] = {name: {} for name in names}
     overall: dict[str, dict[str, Any]] = {}
-    # Regions are unions of the classes: tests of the same question again, so a family of their own.
+    # Regions are unions of the classes: their tests ask the same question again, and so are a family of their own.
     families = [list(scheme.classes), [name for name in names if name not in scheme.classes]]
     for metric in metrics_of([*rows, *others], key):
         tests = {

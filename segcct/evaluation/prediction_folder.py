@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
@@ -22,7 +24,7 @@ class PredictionFolder:
 
     path: Path
     masks: dict[str, Path]
-    """The files that predictions.json lists: others may be another model's, or no masks."""
+    """The files that predictions.json lists: others may be of another model, or not masks at all."""
     index: StoredPredictions = field(default_factory=lambda: StoredPredictions(cases={}))
     """The content of predictions.json; empty if there is none."""
     channels: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -30,16 +32,16 @@ class PredictionFolder:
     data: DataSection | None = None
     scheme: Scheme | None = None
     key: str | None = None
-    """Of hashed ids; None if sources.json is missing."""
+    """The key of the hashed ids; None if sources.json is missing."""
 
     @property
     def anonymized(self) -> bool:
-        """Masks are named by hashed ids, and no output may name a case otherwise."""
+        """Whether masks are named by hashed ids; then no output may name a case in another way."""
         return bool(self.index.anonymized)
 
 
 def read_predictions(folder: Path) -> PredictionFolder:
-    """The masks of a folder. Raises `EvaluationError` when it is missing, empty, or its index cannot be read."""
+    """The masks of a folder. Raises `EvaluationError` if it is missing or empty, or its index cannot be read."""
     if not folder.is_dir():
         raise EvaluationError("no such folder of predictions", file=folder, remedy="Name the folder that holds masks")
     file = folder / INDEX
@@ -77,7 +79,7 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
             raise EvaluationError(
                 "the meaning of the label values is not known",
                 file=predictions.path,
-                found=f"no {INDEX}",
+                found=f"{INDEX} without a scheme" if predictions.index.cases else f"no {INDEX}",
                 remedy="Name it with --scheme, such as --scheme brats2021",
             )
         return predictions.scheme
@@ -94,13 +96,14 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
     return named
 
 
-def mask_files(folder: Path, endings: tuple[str, ...] = ()) -> dict[str, Path]:
-    """Masks directly in a folder by case id: its volumes, or where it holds none its 2-D images; `endings` are
-    removed from the id."""
-    return _named(folder, VOLUME_SUFFIXES, endings) or _named(folder, EXACT_IMAGE_SUFFIXES, endings)
+def mask_files(folder: Path, endings: tuple[str, ...] = (), *, ids: Container[str] = ()) -> dict[str, Path]:
+    """Masks directly in a folder by case id: its volumes, or if there are none, its 2-D images. An ending listed in
+    `endings` is dropped from the id, unless the whole name is one of `ids`."""
+    named = partial(_named, folder, endings=endings, ids=ids)
+    return named(VOLUME_SUFFIXES) or named(EXACT_IMAGE_SUFFIXES)
 
 
-def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
+def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...], ids: Container[str]) -> dict[str, Path]:
     """Files with such a suffix by case id; of `X` and `X_seg`, `X_seg` is the mask of X."""
     plain: dict[str, Path] = {}
     marked: dict[str, Path] = {}
@@ -110,15 +113,15 @@ def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...]) ->
         if suffix.lower() not in suffixes or name.startswith(".") or not is_there(file):
             continue
         ending = next((end for end in endings if stem.lower().endswith(end) and len(stem) > len(end)), "")
-        ids, case = (marked, stem[: -len(ending)]) if ending else (plain, stem)
-        if case in ids:
+        files, case = (marked, stem[: -len(ending)]) if ending and stem not in ids else (plain, stem)
+        if case in files:
             raise EvaluationError(
                 f"two masks of case {case}",
                 file=file,
-                found=f"also {ids[case].name}",
+                found=f"also {files[case].name}",
                 remedy="Remove one of the two, or rename it",
             )
-        ids[case] = file
+        files[case] = file
     return dict(sorted((plain | marked).items()))
 
 

@@ -16,19 +16,19 @@ from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
 from segcct.errors import DataError, EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, mask_files
 from segcct.files.file_names import absolute
-from segcct.files.private_file import new_key, pseudonym
+from segcct.files.pseudonyms import new_key, pseudonym
 from segcct.predictions.mask_files import SUFFIXES
 from segcct.predictions.predictions_index import INDEX
 
-ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
-"""Endings that a reference's file name may have after the case id."""
+ENDINGS = ("_seg", "-seg", ".seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
+"""Endings that the file name of a reference may have after the case id."""
 HASHED = re.compile(r"case_[0-9a-f]{16}$")
 """Ids as `segcct predict --anonymize` writes them."""
 
 
 @dataclass(frozen=True)
 class ReferenceCase:
-    """The reference of a case: a mask file, or a case of a dataset layout with its data section."""
+    """The reference of a case: a mask file, or a case of a dataset with its data section."""
 
     id: str
     patient: str
@@ -51,9 +51,9 @@ def read_references(
 ) -> dict[str, ReferenceCase]:
     """The references below a folder, by case id; only cases with a label count.
 
-    A dataset root is read by `layout`, else as `predictions.json` says; if that finds none of the predicted cases,
-    masks directly in the folder are the references, and the patients are those that `data.patient` of predictions.json
-    finds in their names; where it finds none, or is not set, a mask is a patient of its own.
+    A dataset root is read by `layout`, else as predictions.json says. If that finds none of the predicted cases, the
+    masks directly in the folder are the references; `data.patient` of predictions.json finds the patients in their
+    names, and if it finds none or is not set, each mask is a patient of its own.
 
     Raises:
         EvaluationError: the folder is missing, holds no reference, or it is not known how to read it.
@@ -61,7 +61,7 @@ def read_references(
     """
     if not folder.is_dir():
         raise EvaluationError("no such folder of references", file=folder)
-    flat = {} if layout else mask_files(folder, ENDINGS)
+    flat = {} if layout else mask_files(folder, ENDINGS, ids=predictions.masks)
     channels = [files for case in predictions.channels.values() for files in case.values()]
     scans = {os.path.realpath(file) for files in channels for file in files}
     flat = {name: file for name, file in flat.items() if os.path.realpath(file) not in scans}
@@ -80,18 +80,18 @@ def read_references(
 
 
 def patients_sentence(references: Mapping[str, ReferenceCase]) -> str:
-    """Says that each mask of a flat folder counts as a patient; empty where they do not, or there is only one."""
+    """Says that each mask of a flat folder counts as a patient; empty if they do not, or if there is only one."""
     own = sum(case.file is not None and case.patient == case.id for case in references.values())
     if own < 2:
         return ""
     return (
-        f"{own} masks of the flat folder of references count as a patient each. If some are of one patient, name the "
-        "root of the dataset as --reference, so that intervals and p values go by patient"
+        f"{own} masks of the flat folder of references count as a patient each. If some are of the same patient, name "
+        "the root of the dataset as --reference, so that intervals and p values are computed by patient"
     )
 
 
 def _patient(name: str, expression: str | None) -> str:
-    """The patient in the name of a mask, else the name itself: a hashed one holds none."""
+    """The patient in the name of a mask, else the name itself: a hashed name contains no patient."""
     match = None if expression is None else search_patient(expression, name)
     return name if match is None else match[1] or name
 
@@ -107,7 +107,7 @@ def _labeled(data: DataSection, folder: Path) -> dict[str, ReferenceCase]:
 
 
 def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme) -> DataSection:
-    """How a dataset root is read."""
+    """The data section by which a dataset root is read."""
     if predictions.data is not None and layout in (None, predictions.data.layout):
         return predictions.data.model_copy(update={"root": folder})
     if layout is None:
@@ -143,11 +143,11 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
 def with_hashed(
     masks: Iterable[str], references: Mapping[str, ReferenceCase], key: str | None, *, everyone: bool
 ) -> Mapping[str, ReferenceCase]:
-    """References renamed as `segcct predict --anonymize` names their masks, if there are such masks; `everyone`: also
-    those without a mask.
+    """References renamed as `segcct predict --anonymize` names their masks, if there are such masks; with `everyone`,
+    also those without a mask.
     """
     unknown = {name for name in masks if HASHED.match(name) and name not in references}
-    key = key or new_key()  # under a new key, names are hidden and match no mask
+    key = key or new_key()  # a new key hides the names and matches no mask
     names = {name: name if HASHED.match(name) else pseudonym(name, key) for name in references}
     names = {name: new if everyone or new in unknown else name for name, new in names.items()}
     return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}

@@ -1,11 +1,12 @@
 """The scores of one case: two masks are read, checked against each other and the scheme, and scored per structure.
 
-Runs in the parent or in worker processes; the result is small.
+This runs in the parent or in worker processes; the result is small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import numpy as np
 
 from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.datasets.layouts import get_layout, read_label
-from segcct.datasets.layouts.volumes import GRID_TOLERANCE
-from segcct.errors import GeometryError, SegcctError
+from segcct.datasets.layouts.volumes import require_one_grid
+from segcct.errors import DataError, GeometryError, SegcctError
 from segcct.evaluation.reference_folder import ReferenceCase
-from segcct.images.content_digest import content_digest
-from segcct.images.volume import SUFFIXES, Volume, check_same_grid
+from segcct.files.file_memo import FileMemo, FileState
+from segcct.images.content_digest import content_digest, files_of
+from segcct.images.volume import SUFFIXES, Volume
 from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_map_accuracy, label_pairs
 from segcct.metrics.metric_table import detail_metrics, learn_metrics
 from segcct.predictions.mask_files import load_mask
@@ -81,8 +83,10 @@ class CaseScores:
 
 
 def score_case(job: Job) -> CaseScores:
-    """Score one case; raises as `read_pair`."""
+    """Score one case; raises as `read_pair`, and `DataError` for a file that was replaced meanwhile."""
     learn_metrics(job.registered)
+    files = {"prediction": (job.prediction,), "reference": job.reference.files()}
+    before = _states(files)
     prediction, reference = read_pair(job)
     spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
     structures = structures_of(job.scheme)
@@ -95,20 +99,31 @@ def score_case(job: Job) -> CaseScores:
         background=float(np.count_nonzero(reference.array == 0) / reference.array.size),
         voxels=int(reference.array.size),
     )
-    files = {"prediction": [job.prediction], "reference": job.reference.files()}
     digests = {name: content_digest(paths) for name, paths in files.items()}
+    if changed := [file for file, state in _states(files).items() if before.get(file) != state]:
+        raise DataError("changed while it was scored", file=changed[0], remedy="Evaluate again once it is complete")
     return CaseScores(job.id, tuple(_row(job, name, pair) for name, pair in pairs), label_map, digests)
 
 
+def _states(files: Mapping[str, Sequence[Path]]) -> dict[Path, tuple[int, int, int]]:
+    """Size, time of modification and inode of every file; of none that is missing, which reading it says better."""
+    states = {}
+    for file in (file for paths in files.values() for path in paths for file in files_of(path, FileMemo())):
+        with suppress(OSError):
+            state = FileState.of(file)
+            states[file] = (state.size, state.mtime_ns, state.inode)
+    return states
+
+
 def check_case(job: Job) -> CaseScores:
-    """Only look for problems, after another case had one and no table will be written; raises as `read_pair`."""
+    """Only look for problems: another case had one, so no table will be written. Raises as `read_pair`."""
     read_pair(job)
     return CaseScores(job.id)
 
 
 def read_pair(job: Job) -> tuple[Volume, Volume]:
-    """Prediction and reference. Raises as `read_reference`; an `ExceptionGroup` of the problems of both if the
-    prediction cannot be read."""
+    """Prediction and reference. Raises as `read_reference`, or, if the prediction cannot be read, an `ExceptionGroup`
+    of the problems of both."""
     try:
         prediction = read_mask(job.prediction, job.scheme)
     except SegcctError as error:
@@ -126,9 +141,7 @@ def read_mask(file: Path, scheme: Scheme) -> Volume:
     """A mask file in scheme values. Raises `VolumeError`, or `LabelError` for other values than the scheme's."""
     volume = load_mask(file)
     values = whole_values(volume.array, file)
-    stray = scheme.stray_values(values)
-    if stray:
-        raise scheme.stray_error(stray, file, remedy=_OTHER_VALUES)
+    scheme.check_values(values, file, remedy=_OTHER_VALUES)
     return volume.with_array(values.astype(scheme.dtype, copy=False))
 
 
@@ -136,13 +149,12 @@ def read_reference(reference: ReferenceCase, scheme: Scheme, prediction: Volume)
     """The reference of a case in scheme values, on the prediction's grid.
 
     Raises:
-        GeometryError: the two grids differ by more than `GRID_TOLERANCE`.
+        GeometryError: the two grids differ, as `require_one_grid` says.
         VolumeError, LabelError, DataError: as `read_mask` and the layouts' readers.
     """
     if reference.file is not None:
         volume = read_mask(reference.file, scheme)
-        smallest_mm = min(volume.spacing_mm) if volume.spacing_mm else 1.0
-        check_same_grid(volume, prediction, tolerance_mm=GRID_TOLERANCE * smallest_mm)
+        require_one_grid(prediction, volume)
         return volume
     assert reference.case is not None
     assert reference.case.label

@@ -29,7 +29,7 @@ VOLUMES = ("volume_pred_ml", "volume_ref_ml")
 
 
 def metrics_of(rows: Sequence[Row], convention: str) -> list[Metric]:
-    """The metrics to list; those in voxels only if some row has one."""
+    """The metrics to list; one marked `when_scored` only if some row has a score of it."""
     return [
         metric
         for metric in main_metrics()
@@ -80,7 +80,7 @@ def case_scores(rows: Iterable[Row], structure: str, convention: str, metric: Me
 
 
 def case_means(rows: Iterable[Row], scheme: Scheme, convention: str, metric: Metric) -> dict[str, float | None]:
-    """Case -> mean over the scored classes; None if none is scored."""
+    """Case -> mean over its scored classes; None if none is scored."""
     scored: dict[str, list[float]] = {}
     for row in rows:
         if row.structure in scheme.classes:

@@ -4,7 +4,7 @@
     summary.classes["LV"].scores["dice"].mean
     summary.to_json()                              # what summary.json holds: set fields, in the order below
 
-Reading checks every type. Unknown keys are kept.
+Every type is checked on reading. Unknown keys are kept.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class PairedSummary(EvaluationRecord):
 
     def seen_sentence(self) -> str:
         """A warning if the other model was trained or selected on compared cases; else empty."""
-        return seen_sentence(self.seen, self.cases, "cases", model="the other model")
+        return seen_sentence(self.seen, self.cases, "case", model="the other model")
 
     def edited_sentence(self) -> str:
         """A warning if other masks were edited or replaced after their prediction; else empty."""
@@ -194,7 +194,7 @@ class SegmentationSummary(EvaluationRecord):
 
     def seen_sentence(self) -> str:
         """A warning if the model was trained or selected on scored cases; else empty."""
-        return seen_sentence(self.seen, self.cases, "cases")
+        return seen_sentence(self.seen, self.cases, "case")
 
     def edited_sentence(self) -> str:
         """A warning if masks were edited or replaced after their prediction; else empty."""
@@ -232,7 +232,7 @@ def seen_sentence(
     if not trained + selected:
         return ""
     return (
-        f"Of the {total} {noun}, {model} was trained on {trained} and selected on {selected}, by their names: "
-        f"these scores do not show how well it performs on new ones. Score {noun} it has not seen (--split test, "
-        "where the run has a test split)."
+        f"Of the {counted(total, noun)}, {model} was trained on {trained} and selected on {selected}, matched by name: "
+        f"these scores do not show how well it performs on new {noun}s. Score {noun}s that it has not seen "
+        "(--split test, if the run has a test split)."
     )

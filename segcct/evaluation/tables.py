@@ -24,8 +24,8 @@ _OVERALL = "**mean of classes**"
 
 
 def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: bool = True) -> None:
-    """metrics.csv: a row per case and structure; metrics that are not in every table are the last columns; `private` if
-    the cases are not hashed."""
+    """metrics.csv: a row per case and structure; metrics that not every table has come last. `private` if the cases are
+    not hashed."""
     metrics = metrics_of(rows, convention)
     always = [metric.key for metric in metrics if not metric.when_scored]
     more = [metric.key for metric in metrics if metric.when_scored]
@@ -43,7 +43,7 @@ def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: 
 
 
 def write_details(file: Path, rows: Sequence[Row], *, private: bool = True) -> None:
-    """details.csv: more columns than fit in metrics.csv."""
+    """details.csv: the other metrics, and counts of voxels."""
     _write(file, rows, list(rows[0].details), (row.details.values() for row in rows), private=private)
 
 
@@ -66,7 +66,7 @@ def write_cases(file: Path, cases: Sequence[LabelMapScores], *, private: bool = 
 
 
 def markdown(summaries: Sequence[SegmentationSummary]) -> str:
-    """The first summary as a table; below it a comparison of several conventions, and of two prediction sets."""
+    """The first summary as a table; below it comparisons of conventions, and of two sets of predictions."""
     parts = [_scores(summaries[0])]
     if len(summaries) > 1:
         parts.append(_by_convention(summaries))
@@ -78,7 +78,7 @@ def markdown(summaries: Sequence[SegmentationSummary]) -> str:
 def public_scores(folder: Path) -> str:
     """The scores in summary.json of an evaluation, in Markdown that names no case or folder.
 
-    Raises `EvaluationError` where it is damaged, or masks were edited, so that the scores are not the model's.
+    Raises `EvaluationError` if it is damaged, or if masks were edited, so that the scores are not those of the model.
     """
     file = folder / "summary.json"
     content = read_object(file, SegmentationSummary.NOT_THIS, error=EvaluationError)
@@ -156,7 +156,7 @@ def _paired(comparison: PairedSummary) -> list[str]:
 
 
 def _warnings(*sentences: str) -> list[str]:
-    """Lines of those that are not empty."""
+    """The lines of the sentences that are not empty."""
     return [line for sentence in sentences if sentence for line in (f"**{for_markdown(sentence)}**", "")]
 
 

@@ -33,7 +33,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     Args:
         confidence: (N,) probability of the predicted class.
         correct: (N,) bool.
-        bins: their number.
+        bins: number of bins.
     """
     number = bin_numbers(confidence, bins)
     edges = np.linspace(0.0, 1.0, bins + 1)

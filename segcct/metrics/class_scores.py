@@ -14,12 +14,12 @@ from segcct.metrics.defined_values import defined
 from segcct.metrics.ranking import auroc
 
 _SMALLEST = 1e-15
-"""Probabilities are clipped here, so that one certain mistake does not make the mean log loss infinite."""
+"""Lower bound of the probabilities, so that one certain mistake does not make the mean log loss infinite."""
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class against the rest; None where a measure is not defined."""
+    """One class against the rest; None if a measure is not defined."""
 
     precision: float | None
     """Fraction of the images predicted as this class that are correct; None when there are none."""
@@ -73,7 +73,7 @@ def brier_scores(probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray
 
 
 def class_aurocs(probabilities: np.ndarray, reference: np.ndarray) -> list[float | None]:
-    """AUROC of every class against the rest; None where all or none of the reference is of it."""
+    """AUROC of every class against the rest; None for a class that all or none of the images belong to."""
     _check(probabilities, reference)
     return [auroc(column, reference == number) for number, column in enumerate(probabilities.T)]
 

@@ -1,11 +1,12 @@
 """95% intervals of measures that are not a plain mean over images: per-class scores, AUROC, calibration error.
 
-Groups of images (copies, images of one patient) are drawn with replacement and every figure is computed again; the
-interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it, and
-with fewer than two groups there is none. Intervals of means over cases are in confidence_intervals.py.
+Groups of images (copies, images of one patient) are drawn with replacement and every measure is computed for each
+draw; the interval runs from the 2.5th to the 97.5th percentile. Draws in which a measure is not defined are left out,
+and with fewer than two groups there is no interval. Intervals of means over cases are in confidence_intervals.py.
 
-The calibration error is a mean of absolute gaps, which resampling widens: even a calibrated model's draws lie above
-its figure on average. They are shifted down by their mean excess over it before the percentiles are taken.
+The calibration error is a mean of absolute gaps, which resampling widens: on average, the errors of the draws exceed
+that of the sample, even for a calibrated model. They are shifted down by this mean excess before the percentiles are
+taken.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ def class_intervals(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> ClassIntervals:
-    """Bootstrap intervals of the figures of `segcct.metrics.class_scores` and `calibration`.
+    """Bootstrap intervals of the measures of `segcct.metrics.class_scores` and `calibration`.
 
     Args:
         probabilities: (N, K).
         reference: (N,) class numbers.
-        groups: which images are drawn together; default: each alone.
+        groups: the group of each image; default: each image on its own.
         seed: of the draws.
-        resamples: their number.
+        resamples: number of draws.
     """
     count, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
@@ -108,7 +109,8 @@ class _Ranked:
 
 
 def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.ndarray, classes: int) -> sparse.csr_array:
-    """Per image what adds up to hits, predictions and support per class, then hits, confidence and count per bin."""
+    """A row per image; the rows add up to hits, predictions and support per class, then hits, confidence and count per
+    bin."""
     count = len(reference)
     rows = np.arange(count)
     right = (predicted == reference).astype(float)
@@ -126,14 +128,14 @@ def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.nda
 
 
 def _calibration_errors(sums: np.ndarray) -> np.ndarray:
-    """(R,) from what `_indicators` gives per bin, (R, 3 bins): hits, confidence, count."""
+    """(R,) from sums of the columns of `_indicators` for bins, (R, 3 bins): hits, confidence, count."""
     right, sure, size = np.split(sums, 3, axis=1)  # (R, bins) each
     errors: np.ndarray = np.abs(right - sure).sum(axis=1) / size.sum(axis=1)
     return errors
 
 
 def _weights(groups: Sequence[Hashable] | None, count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each image is drawn, (r, N) a few draws at a time; none for a single group."""
+    """How often each image is drawn: (r, N), a few draws at a time; nothing for a single group."""
     member = np.arange(count) if groups is None else numbered(groups)
     size = int(member.max(initial=-1)) + 1
     if size < 2:

@@ -13,7 +13,7 @@ Measured coverage of the nominal 95%, in percent, 3000 samples each:
     the same kind with 10% zeros                      74   77   87   96   96
     lognormal, std 0.9, as HD95 may be                 85   89   91   91   92
 
-So below 40 patients the interval is too narrow wherever a few failures make the mean: a small sample may hold none.
+So below 40 patients the interval is too narrow if a few failures dominate the mean: a small sample may contain none.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _FEW = 8
 _CHUNK = 1_000_000
 """Draws held in memory at a time."""
 _ROUNDING = 1e-14
-"""Relative difference of patients' means below which they are equal."""
+"""Relative difference of patients' means up to which they count as equal."""
 _UNDERFLOW = 1e-100
-"""The same as a number: cubes of smaller differences are 0."""
+"""The same as an absolute difference: the cubes of smaller ones underflow to 0."""
 
 
 class Stats(TypedDict):
-    """Statistics of one metric in tables; None where there are too few values."""
+    """Statistics of one metric in tables; None if there are too few values."""
 
     mean: float | None
     sd: float | None
@@ -62,12 +62,12 @@ def summarize(
 
     Args:
         values: one per case.
-        patients: whose case each is; cases of one patient are drawn together. Default: each its own patient.
+        patients: the patient of each value, whose cases are drawn together. Default: each value has its own patient.
         bounds: the metric's range, which the interval is clipped to.
         seed: of the resampling.
 
     Raises:
-        MetricError: a value is infinite, or there are not as many patients as values.
+        MetricError: a value is infinite, or the numbers of patients and values differ.
     """
     names = list(range(len(values))) if patients is None else list(patients)
     if len(names) != len(values):

@@ -1,8 +1,8 @@
 """Conventions: named rules that turn one structure of one case into scores, empty masks included.
 
-Public tools differ in the percentile rule, the unit, and in what they give for a structure that is missing from one
-mask or from both. Each convention here is one small function, listed in `CONVENTIONS`; a score of None is "not
-scored": it enters no mean and is counted.
+Public tools differ in the percentile rule, in the unit, and in what they return for a structure that is missing from
+one mask or from both. Each convention here is one small function, listed in `CONVENTIONS`. A score of None means "not
+scored": it enters no mean, and the case is only counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from segcct.metrics.pair import MaskPair
 from segcct.metrics.surfels import weighted_distances
 
 BRATS_DIAGONAL_MM = 373.12866
-"""What BraTS 2018-2020 give for a structure found in one mask only: the diagonal of 240 x 240 x 155 mm."""
+"""HD95 of BraTS 2018-2020 for a structure in one mask only: the diagonal of 240 x 240 x 155 mm."""
 Scores = Mapping[str, float | None]
 """Metric -> score of one structure in one case; None where it is not scored."""
 
@@ -31,13 +31,13 @@ class Convention:
     rules: Mapping[str, str]
     """How empty masks are scored, in words: `absent`, `one-sided`."""
     score: Callable[[MaskPair], Scores] | None = None
-    """Scores of the metrics that go by convention, without those that are not part of it; None: as their rows say."""
+    """Scores of the metrics marked `by_convention`, those that are not part of it left out; None: as their rows say."""
     definitions: Mapping[str, str] = field(default_factory=dict)
-    """Of the metrics that it defines otherwise than their rows."""
+    """Metric -> its definition here, if that differs from the one in its row."""
     needs_spacing: bool = False
 
     def __call__(self, pair: MaskPair) -> dict[str, float | None]:
-        """Metric -> score of a pair. Raises `MetricError` where the rule is in mm and the pair holds no spacing."""
+        """Metric -> score of a pair. Raises `MetricError` if the rule is in mm and the pair has no spacing."""
         if self.needs_spacing and pair.spacing_mm is None:
             raise MetricError(
                 f"convention {self.name} measures in mm, but these images hold no voxel spacing",
@@ -50,7 +50,7 @@ class Convention:
         }
 
     def words(self, metrics: Sequence[Metric]) -> dict[str, str]:
-        """What each metric is, then the rules for empty masks."""
+        """The definition of each metric, then the rules for empty masks."""
         return {**{metric.key: self.definitions.get(metric.key, metric.definition) for metric in metrics}, **self.rules}
 
 
@@ -109,7 +109,7 @@ def _overlap(pair: MaskPair) -> dict[str, float]:
 
 
 def _hd95(pair: MaskPair, *, pooled: bool) -> dict[str, float]:
-    """HD95 in mm where the spacing is known, else in voxels; nothing where a mask is empty."""
+    """HD95 in mm if the spacing is known, else in voxels; nothing if a mask is empty."""
     key, distances = ("hd95_vox", pair.distances_vox) if pair.spacing_mm is None else ("hd95_mm", pair.distances_mm)
     return {} if distances is None else {key: distances.hausdorff(95, pooled=pooled)}
 
@@ -119,7 +119,7 @@ _NOT_PART = "not part of this convention"
 
 
 def _defining(hd95: str, **others: str) -> dict[str, str]:
-    """Definitions with that of HD95 in either unit; NSD is not part of a convention that does not define it."""
+    """Definitions, with that of HD95 under both units; NSD is not part of a convention unless it is defined here."""
     return {"hd95_mm": hd95, "hd95_vox": hd95, "nsd": _NOT_PART, **others}
 
 
@@ -145,8 +145,8 @@ CONVENTIONS: dict[str, Convention] = {
         Convention(
             "medpy",
             {
-                "absent": "in neither mask: Dice is NaN and HD95 raises in medpy, so neither is scored",
-                "one-sided": "in one mask only: Dice 0; HD95 raises in medpy, so it is not scored",
+                "absent": "in neither mask: Dice is NaN and HD95 raises an exception in medpy, so neither is scored",
+                "one-sided": "in one mask only: Dice 0; HD95 raises an exception in medpy, so it is not scored",
             },
             _medpy,
             _defining(f"{_POOLED}, in mm (in voxels where the images hold no spacing)"),

@@ -3,10 +3,10 @@
     from segcct.metrics import image
     rows = image.image_distances(original, reconstruction, label, ["RV", "MYO", "LV"])
     rows["foreground"].rmse, rows["border"].ssim, rows["LV"].correlation
-    image.error_reduction(rows["foreground"], baseline["foreground"])   # 0.25: a quarter less RMSE than the baseline
+    image.rmse_reduction(rows["foreground"].rmse, baseline["foreground"].rmse)   # 0.25: a quarter less
 
-Images are (D, C, h, w) in units where 1 is the full range, labels (D, h, w) class indices. What is not defined (a
-region without pixels, the correlation of a constant, the PSNR of equal images) is None, never NaN or infinity.
+Images are (D, C, h, w) in units where 1 is the full range, labels (D, h, w) class indices. A value that is not defined
+(in a region without pixels, the correlation of a constant, the PSNR of equal images) is None, never NaN or infinity.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def image_distances(
         band_px: half width of the border band.
 
     Raises:
-        MetricError: shapes that do not fit, values that are not finite, a class index without a name, or a class named
-            as one of the regions.
+        MetricError: shapes that do not fit, values that are not finite, a class index without a name, or a class with
+            the name of one of the regions.
     """
     original, reconstruction = _checked(original, reconstruction, label, classes)
     similarity = ssim_map(original, reconstruction, data_range)
@@ -84,7 +84,8 @@ def image_distances(
 def regions(label: np.ndarray, classes: Sequence[str], *, band_px: int = BAND_PX) -> dict[str, np.ndarray]:
     """Boolean (D, h, w) per region: whole, foreground, border, then each class.
 
-    Raises `MetricError` for a class of one of these names; `foreground` may be the only class, for it is that region.
+    Raises `MetricError` for a class with one of these names, except for `foreground` as the only class, which is that
+    region.
     """
     taken = {WHOLE, BORDER} if list(classes) == [FOREGROUND] else {WHOLE, FOREGROUND, BORDER}
     clashing = [name for name in classes if name in taken]
@@ -92,7 +93,7 @@ def regions(label: np.ndarray, classes: Sequence[str], *, band_px: int = BAND_PX
         raise MetricError(
             "a class has the name of a region that images are compared over",
             found=clashing[0],
-            expected=f"another name than {WHOLE}, {FOREGROUND} and {BORDER}",
+            expected=f"a name other than {WHOLE}, {FOREGROUND} and {BORDER}",
             remedy="Rename the class in data.labels",
         )
     named = {WHOLE: np.ones(label.shape, dtype=bool), FOREGROUND: label > 0, BORDER: border_band(label, band_px)}
@@ -117,7 +118,7 @@ def border_band(label: np.ndarray, band_px: int = BAND_PX) -> np.ndarray:
 
 
 def class_means(original: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
-    """(K, C) mean intensity of each class, background first; a class of no pixels gets the mean of the image."""
+    """(K, C) mean intensity of each class, background first; a class without pixels gets the mean of the image."""
     means = np.tile(original.mean(axis=(0, 2, 3), dtype=np.float64), (num_classes, 1))
     by_channel = np.moveaxis(original, 1, -1)  # (D, h, w, C)
     for index in np.unique(label):
@@ -133,9 +134,9 @@ def fill_classes(label: np.ndarray, means: np.ndarray) -> np.ndarray:
 def class_mean_baseline(original: np.ndarray, label: np.ndarray, *, each_slice: bool = False) -> np.ndarray:
     """The original with every class, background included, filled with its mean over the case, or over `each_slice`.
 
-    It knows the true mean of each class of this case. What a generator does better is structure, or comes from its
-    style code of each slice; with `each_slice` the baseline knows the means of each slice too, which leaves structure
-    and the slopes of the style.
+    It knows the true mean of each class in this case. A generator that is better adds structure, or uses its style code
+    of each slice. With `each_slice` the baseline also knows the means of each slice, so that only structure and the
+    slopes of the style are left.
     """
     if each_slice:
         slices = [class_mean_baseline(image[None], mask[None]) for image, mask in zip(original, label, strict=True)]
@@ -143,24 +144,17 @@ def class_mean_baseline(original: np.ndarray, label: np.ndarray, *, each_slice: 
     return fill_classes(label, class_means(original, label, int(label.max()) + 1))
 
 
-def error_reduction(distance: ImageDistance, baseline: ImageDistance) -> float | None:
-    """`rmse_reduction` of two rows of a table."""
-    return rmse_reduction(distance.rmse, baseline.rmse)
-
-
 def rmse_reduction(error: float | None, baseline: float | None) -> float | None:
-    """Relative reduction of an RMSE: 1 - error / baseline; None where either is not defined, or the baseline is 0."""
+    """Relative reduction of an RMSE: 1 - error / baseline; None if either is not defined, or the baseline is 0."""
     return 1.0 - error / baseline if error is not None and baseline else None
 
 
 def foreground_error_reduction(original: np.ndarray, reconstruction: np.ndarray, label: np.ndarray) -> float | None:
-    """`error_reduction` in the foreground over `class_mean_baseline`, without the cost of the other figures.
+    """`rmse_reduction` in the foreground relative to `class_mean_baseline`, without the cost of the other distances.
 
-    Images (D, C, h, w), label (D, h, w); None without foreground, or where the baseline is perfect.
+    Images (D, C, h, w), label (D, h, w); None without foreground, or if the baseline is perfect.
     """
     inside = label > 0
-    if not inside.any():
-        return None
     images = reconstruction, class_mean_baseline(original, label)
     return rmse_reduction(*(rmse_within(original, image, inside) for image in images))
 

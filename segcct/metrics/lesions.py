@@ -1,8 +1,9 @@
 """Lesion-wise scores of BraTS 2023: every reference lesion counts alike, and so does every false positive.
 
-As in the challenge's own code: the reference is dilated, and lesions that touch after the dilation are one; each
-predicted component (26-connected) that meets a dilated lesion belongs to it; a component that meets none is a false
-positive. Reference lesions up to a smallest volume are left out of the score, but what meets them is no false positive.
+As in the challenge's own code: the reference is dilated, and lesions that touch after the dilation are one. Each
+predicted component (26-connected) that overlaps a dilated lesion belongs to it; one that overlaps none is a false
+positive. Reference lesions up to a smallest volume are not scored, but a component that overlaps one is not a false
+positive.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class LesionRule:
 
 @dataclass(frozen=True)
 class LesionMatch:
-    """Lesions of a reference, and what of a prediction belongs to each."""
+    """Lesions of a reference, and the predicted components that belong to each."""
 
     lesions: np.ndarray
     """Reference voxels by lesion number, 1..; 0 elsewhere."""
@@ -44,14 +45,13 @@ class LesionMatch:
 
 def match_lesions(prediction: np.ndarray, reference: np.ndarray, *, dilations: int) -> LesionMatch:
     """Match two bool masks of one shape. The dilation has 18 neighbors, as in the challenge."""
-    margin = dilations
-    padded = np.pad(reference, margin)
+    padded = np.pad(reference, dilations)
     structure = ndimage.generate_binary_structure(reference.ndim, min(2, reference.ndim))
     if dilations:
         padded = ndimage.binary_dilation(padded, structure, iterations=dilations)
     everywhere = np.ones((3,) * reference.ndim, dtype=bool)
     zones, count = ndimage.label(padded, everywhere)
-    zones = zones[(slice(margin, -margin or None),) * reference.ndim]
+    zones = zones[(slice(dilations, -dilations or None),) * reference.ndim]
     components, found = ndimage.label(prediction, everywhere)
     meeting = (zones > 0) & (components > 0)
     keys = np.unique(zones[meeting].astype(np.int64) * (found + 1) + components[meeting])
@@ -74,15 +74,24 @@ def lesion_scores(
     """
     match = match_lesions(prediction, reference, dilations=rule.dilations)
     voxel_mm3 = voxel_mm3 or float(np.prod(spacing_mm))
+    lesion_boxes, component_boxes = ndimage.find_objects(match.lesions), ndimage.find_objects(match.components)
     dices, distances = [], []
     for number, partners in enumerate(match.partners, start=1):
-        lesion = match.lesions == number
+        box = _around([lesion_boxes[number - 1], *(component_boxes[partner - 1] for partner in partners)])
+        lesion = match.lesions[box] == number
         if np.count_nonzero(lesion) * voxel_mm3 <= rule.smallest_mm3:
             continue
-        predicted = np.isin(match.components, partners)
+        predicted = np.isin(match.components[box], partners)
         dices.append(counts(predicted, lesion).dice)
         distances.append(weighted_distances(predicted, lesion, spacing_mm).hausdorff(95) if partners else MISSED_MM)
     scored = len(dices) + len(match.false_positives)
     if not scored:
         return 1.0, 0.0
     return sum(dices) / scored, (sum(distances) + MISSED_MM * len(match.false_positives)) / scored
+
+
+def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
+    """The smallest box that holds these."""
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
+    )

@@ -36,7 +36,7 @@ _RESERVED = {
     *("case", "class", "status", "value", "volume_pred_ml", "volume_ref_ml", "voxels_pred", "voxels_ref"),
     *("counts", "scores", "ci95", "overall", "absent", "lesions", "pixel_accuracy", "background"),
 }
-"""Other columns and keys of the files and pages that hold metrics."""
+"""Names of other columns and keys in the files and pages that hold metrics."""
 _ROUNDING = 1e-9
 
 
@@ -75,18 +75,18 @@ class Metric(Quantity):
     score: Callable[[MaskPair], float | None]
     """None or NaN where it is not defined: not scored, and in no mean."""
     one_sided: Callable[[MaskPair], float | None] | None = None
-    """In place of `score` for a structure in only one of the masks."""
+    """Replaces `score` for a structure in only one of the masks."""
     by_convention: bool = False
-    """Each convention scores it by its own rule, or leaves it out; other metrics are the same under all."""
+    """Each convention scores it by its own rule or leaves it out; other metrics are the same under every convention."""
     in_details: bool = False
     """Only in details.csv and the report's list of cases: without statistics or comparison."""
     when_scored: bool = False
-    """Listed only where some structure is scored."""
+    """Listed only if some structure has a score."""
     compared: bool = True
-    """In the comparison of table.md too, where each metric takes three columns."""
+    """Also in the comparison of table.md, where each metric takes three columns."""
 
     def __call__(self, pair: MaskPair) -> float | None:
-        """The score of a pair; None where it is not defined. Raises `MetricError` where it is infinite or outside
+        """The score of a pair; None where it is not defined. Raises `MetricError` if it is infinite or outside
         `bounds`."""
         rule = self.one_sided if pair.status in ("missed", "spurious") else None
         value = defined((rule or self.score)(pair))
@@ -102,13 +102,13 @@ class Metric(Quantity):
                 f"metric '{self.key}' gives a score outside its bounds",
                 found=f"{value:g} for a structure of status {pair.status}",
                 expected=f"{low:g} to {high:g}",
-                remedy="Register it with the bounds that it has, such as bounds=(0.0, math.inf)",
+                remedy="Register the metric with its true bounds, such as bounds=(0.0, math.inf)",
             )
         return value
 
 
 def register_metric(metric: Metric) -> None:
-    """Add a row to the table. Raises `MetricError` where its key is taken, or cannot be a column of a table."""
+    """Add a row to the table. Raises `MetricError` if its key is taken or cannot be the name of a column."""
     if not _KEY.fullmatch(metric.key) or metric.key in _RESERVED:
         raise MetricError(
             "not a key for a metric", found=repr(metric.key), expected="lower-case letters, digits and underscores"
@@ -118,14 +118,14 @@ def register_metric(metric: Metric) -> None:
 
 
 def learn_metrics(metrics: Sequence[Metric]) -> None:
-    """Add rows of another process. One that is known stays: the copy that was sent may compare as another."""
+    """Add the rows of another process. Known keys keep their row: the copy that was sent may not compare as equal."""
     for metric in metrics:
         if metric.key not in all_metrics():
             register_metric(metric)
 
 
 def check_sendable(metrics: Sequence[Metric]) -> None:
-    """Raises `MetricError` for the first that cannot be sent to another process."""
+    """Raises `MetricError` for the first metric that cannot be sent to another process."""
     for metric in metrics:
         try:
             pickle.dumps(metric)
@@ -145,17 +145,17 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def registered_metrics() -> tuple[Metric, ...]:
-    """Rows that `register_metric` added in this process: another process does not know them."""
+    """Rows that `register_metric` added in this process, which another process does not know."""
     return tuple(metric for key, metric in all_metrics().items() if key not in _KNOWN_TO_ALL)
 
 
 def main_metrics() -> list[Metric]:
-    """Those of metrics.csv, summary.json and the tables."""
+    """The metrics of metrics.csv, summary.json and the tables."""
     return [metric for metric in all_metrics().values() if not metric.in_details]
 
 
 def detail_metrics() -> list[Metric]:
-    """Those of details.csv."""
+    """The metrics of details.csv."""
     return [metric for metric in all_metrics().values() if metric.in_details]
 
 
@@ -307,4 +307,4 @@ LABEL_MAP_QUANTITIES = {
         ),
     )
 }
-"""Of a case's label maps as a whole, not of one structure: columns of cases.csv."""
+"""Quantities of a case's label maps as a whole, not of one structure: columns of cases.csv."""

@@ -1,9 +1,9 @@
 """Exact distances from one set of voxels to the nearest voxel of another, in float64.
 
-Borders of a prediction and its reference mostly lie within a few voxels of each other. So the neighborhood of
-each voxel is looked at first, offset by offset from near to far, until the other set is hit: that is exact, and
-an order of magnitude faster than any tree. Only voxels without a hit go on, to a k-d tree when they are few
-for the size of the box, else to a feature transform of the box (scipy's, which works in float64).
+The borders of a prediction and its reference mostly lie within a few voxels of each other. So the neighborhood of each
+voxel is searched first, offset by offset from near to far, until the other set is hit: that is exact, and an order of
+magnitude faster than any tree. Voxels without a hit go to a k-d tree if they are few for the size of the box, else to a
+feature transform of the box (scipy's, which works in float64).
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 _NEAR_OFFSETS = 700
-"""Offsets looked at: a ball of radius 5.5 voxels. Beyond, a tree query costs less than the next shell."""
+"""Offsets searched: a ball of radius 5.5 voxels. Beyond it, a tree query costs less than the next shell."""
 _FIRST_OFFSETS = 80
 _TRANSFORM_LOOKS = 40
-"""The transform of a box costs as much as this many looks per voxel of it. After the first offsets, where that is
-less than looking further for all that is missing, the search stops: a noisy mask far from the other one."""
+"""The transform of a box costs as much as this many lookups per voxel of the box. Once the first offsets are searched,
+the search stops if the transform is cheaper than the remaining lookups: for a noisy mask far from the other one."""
 _TREE_VOXELS = 200
-"""A tree query costs 2-50 us, the transform 40 ns per voxel of the box: below this many voxels per query it wins."""
+"""A tree query costs 2-50 us, the transform 40 ns per voxel of the box: up to this many voxels per query, the transform
+is taken."""
 
 
 def nearest_distances(queries: np.ndarray, targets: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
@@ -73,8 +74,8 @@ def _near(queries: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) 
 
 @lru_cache(maxsize=64)
 def _shells(spacing: tuple[float, ...]) -> tuple[np.ndarray, tuple[tuple[float, np.ndarray], ...]]:
-    """(distance, offsets at that distance) from near to far, over a ball of about `_NEAR_OFFSETS` voxels; first the
-    largest offset along each axis."""
+    """The largest offset along each axis, then (distance, offsets at that distance) from near to far, over a ball of
+    about `_NEAR_OFFSETS` voxels."""
     size = np.asarray(spacing)
     ball = {1: 2.0, 2: np.pi, 3: 4.0 / 3.0 * np.pi}[len(spacing)]
     radius = (_NEAR_OFFSETS * size.prod() / ball) ** (1.0 / len(spacing))

@@ -1,7 +1,7 @@
 """Overlap of two masks: how many voxels they have in common, and the ratios made of those counts.
 
-A ratio whose denominator is zero is not scored and returns NaN; what a named convention makes of such a case
-is said in `segcct.metrics.conventions`.
+A ratio whose denominator is zero is NaN: not scored. `segcct.metrics.conventions` says what each convention makes of
+such a case.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Counts:
 
 
 def as_mask(array: np.ndarray, name: str) -> np.ndarray:
-    """The array as bool. Raises `MetricError` where it holds anything but 0 and 1: a label map is not one mask."""
+    """The array as bool. Raises `MetricError` if it holds anything but 0 and 1: a label map is not a mask."""
     array = np.asarray(array)
     if array.dtype == bool:
         return array
@@ -121,14 +121,14 @@ def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, float]:
-    """Dice per class of two arrays of class indices, where `classes` names the indices 1, 2, ...; as `dice`, NaN for a
-    class that both are without."""
+    """Dice per class of two arrays of class indices, `classes` naming the indices 1, 2, ...; NaN for a class that is in
+    neither array."""
     by_class = class_counts(prediction, reference, classes)
     return {name: one.dice if one else math.nan for name, one in by_class.items()}
 
 
 def class_counts(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, Counts | None]:
-    """Voxel counts per class, as `class_dice` takes them; None for a class that both are without."""
+    """Voxel counts per class, from the same arguments as `class_dice`; None for a class that is in neither array."""
     by_name = {name: counts(prediction == index, reference == index) for index, name in enumerate(classes, start=1)}
     return {name: one if one.prediction + one.reference else None for name, one in by_name.items()}
 

@@ -1,4 +1,4 @@
-"""One structure in a prediction and in its reference: everything that the metrics of that pair are made of.
+"""One structure in a prediction and in its reference, with everything that the metrics are computed from.
 
 The masks are cropped to the box around both, and each costly part (counts, surface distances) is computed once,
 when first asked for, however many metrics and conventions read it.
@@ -35,7 +35,7 @@ class MaskPair:
     tolerance_mm: float = 2.0
     """Of the surface Dice."""
     voxel_mm3: float | None = None
-    """Volume of a voxel, with its extent along axes of length one; None without spacing."""
+    """Volume of a voxel, its extent along axes of length one included; None without spacing."""
 
     @classmethod
     def of(
@@ -127,12 +127,17 @@ def label_pairs(
 ) -> Iterator[tuple[str, MaskPair]]:
     """One pair per structure of two label maps (integers, one shape), in turn, so that one at a time is in memory.
 
-    A structure is the union of its label values; structures may overlap. The maps are searched once for all.
-    `voxel_mm3` is the volume of a voxel; default: the product of the spacings, which is too large on a sheared grid.
+    A structure is the union of its label values, each 1 or more; structures may overlap. The maps are searched once for
+    all of them. `voxel_mm3` is the volume of a voxel; default: the product of the spacings, which is too large on a
+    sheared grid. Raises `MetricError` for other values, shapes or types.
     """
     check_shapes(prediction, reference)
     boxes = [_label_boxes(labels) for labels in (prediction, reference)]
     for name, values in structures.items():
+        if min(values, default=0) < 1:
+            raise MetricError(
+                f"structure {name} is not made of label values", found=list(values), expected="values of 1 or more"
+            )
         box = _around([of_value[value] for of_value in boxes for value in values if value in of_value], prediction.ndim)
         inside = _members(prediction[box], values), _members(reference[box], values)
         yield name, MaskPair._of_crops(*inside, prediction.shape, spacing_mm, tolerance_mm, voxel_mm3)
@@ -153,7 +158,7 @@ def _label_boxes(labels: np.ndarray) -> dict[int, Box]:
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
-    """The box around a mask, None where it is empty. Searched axis by axis in memory order, each time within the box so
+    """The box around a mask; None if it is empty. The axes are searched in memory order, each within the box found so
     far."""
     order = sorted(range(mask.ndim), key=lambda axis: -mask.strides[axis])
     box = [slice(0, length) for length in mask.shape]
@@ -167,7 +172,7 @@ def bounding_box(mask: np.ndarray) -> Box | None:
 
 
 def _around(boxes: Sequence[Box], ndim: int) -> Box:
-    """The box around several; the first voxel when there is none."""
+    """The box around several boxes; the first voxel if there are none."""
     if not boxes:
         return (slice(0, 1),) * ndim
     return tuple(

@@ -35,8 +35,8 @@ def paired(
     """Compare two methods' scores of the same cases; a case that either leaves unscored is left out.
 
     The interval resamples patients; the test is two-sided on the patients' mean differences (zeros dropped), since
-    cases of one patient are not independent. Wins are cases where the first is better; `higher_is_better` None: nearer
-    to 0.
+    cases of one patient are not independent. Wins are cases where the first is better, which with `higher_is_better`
+    None means nearer to 0.
     """
     names = list(range(len(first))) if patients is None else list(patients)
     if not len(first) == len(second) == len(names):
@@ -70,7 +70,7 @@ def paired(
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test, exact for small samples without ties; 1 when nothing differs."""
+    """Two-sided p of Wilcoxon's signed-rank test, exact for small samples without ties; 1 if nothing differs."""
     from scipy import stats  # a second to import, and only comparisons need it
 
     changed = [difference for difference in differences if difference != 0.0]
@@ -78,7 +78,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction over one family of tests; None stays None and does not count."""
+    """Holm's step-down correction over one family of tests; None stays None and does not count as a test."""
     tests = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     highest = 0.0

@@ -1,6 +1,6 @@
 """How well one number predicts another: correlations, mean error, AUROC, and the area under the risk-coverage curve.
 
-None wherever a measure is not defined (too few values, one constant, one outcome only). Ties count as averages.
+Each is None if it is not defined (too few values, a constant, only one outcome). Tied values share their mean rank.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def auroc(values: Values, positive: Sequence[bool] | np.ndarray) -> float | None
 
 
 def aurc(confidence: Values, risk: Values) -> float | None:
-    """Area under the risk-coverage curve (Geifman et al. 2019): mean risk of the most confident ones, over all
-    fractions of them.
+    """Area under the risk-coverage curve (Geifman et al. 2019): the mean risk of the most confident items, averaged
+    over all fractions of the items.
 
     The lower the better; a random order gives the mean risk. Items of equal confidence count with their mean risk.
     """

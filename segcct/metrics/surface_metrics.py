@@ -1,7 +1,7 @@
 """Surface metrics of two masks, under the default convention: Hausdorff distance, average distance, surface Dice.
 
-Where one mask is empty the distance is the length of the image's diagonal and the surface Dice 0; where both are,
-nothing is scored (NaN). Surfaces and distances are defined in `segcct.metrics.surface_distances`.
+If one mask is empty, the distance is the length of the image's diagonal and the surface Dice is 0; if both are, nothing
+is scored (NaN). Surfaces and distances are defined in `segcct.metrics.surface_distances`.
 """
 
 from __future__ import annotations

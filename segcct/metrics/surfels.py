@@ -2,8 +2,8 @@
 
 A surface element sits at each corner between voxels whose 2x2(x2) neighborhood is neither all inside nor all
 outside. Its area is that of the marching-cubes triangles of the neighborhood, so that a percentile is taken over
-surface area instead of over voxels. The default convention differs: it takes the voxels of the border itself, all
-weighted alike, and so sits half a voxel further inside and counts oblique surface less.
+surface area and not over voxels. The default convention differs: its surface is the border voxels themselves, all with
+equal weights, which lies half a voxel further inside and gives less weight to oblique surfaces.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class WeightedDistances:
 
 
 def weighted_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> WeightedDistances:
-    """Distances between the surface elements of two bool masks, neither empty, 2-D or 3-D."""
+    """Distances between the surface elements of two bool masks, neither empty, 1-D to 3-D."""
     codes = neighbor_codes(prediction), neighbor_codes(reference)
     full = 2 ** (2**prediction.ndim) - 1
     borders = tuple((code > 0) & (code < full) for code in codes)
@@ -87,7 +87,9 @@ def neighbor_codes(mask: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def element_areas(spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """Area in mm2 (length in mm for two axes) of the surface element of every code."""
+    """Area in mm2 of the surface element of every code; for two axes its length in mm, for one axis 1."""
+    if len(spacing_mm) == 1:
+        return np.array([0.0, 1.0, 1.0, 0.0])
     if len(spacing_mm) == 2:
         return _contour_lengths(spacing_mm)
     areas = np.zeros(256)

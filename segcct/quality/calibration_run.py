@@ -1,4 +1,4 @@
-"""Calibration: features and Dice of cases that no model behind their masks was trained on, and the estimate fitted."""
+"""Calibration: features and Dice of cases that the models which predict them were not trained on, and the fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from segcct.quality.quality_model import QualityModel
 
 ALL_FEATURES = "all features"
 _MANY = 50
-"""Patients from which a calibration is not called small."""
+"""A calibration with fewer patients is called small."""
 
 
 def check_folds(folder: Path, card: ModelCard, folds: Sequence[UnseenCases]) -> tuple[str, ...]:
@@ -36,10 +36,10 @@ def check_folds(folder: Path, card: ModelCard, folds: Sequence[UnseenCases]) -> 
     Args:
         folder: its best/ folder.
         card: its model.json.
-        folds: the runs whose predictions are measured in its place, with their validation cases.
+        folds: the runs whose predictions are measured instead of its own, with their validation cases.
 
     Raises:
-        ModelError: a run is of another experiment, whose estimate would not apply.
+        ModelError: a run is of another experiment, so that its estimate would not apply.
         SplitError: a case is in the validation splits of two runs.
     """
     expected, seen = _experiment(card), dict[str, Path]()
@@ -80,7 +80,7 @@ def _experiment(card: ModelCard) -> dict[str, Any]:
 
 
 def measure_cases(unseen: UnseenCases, *, progress: Report | None = None) -> list[CaseOutcome[list[CalibrationRow]]]:
-    """Features and Dice of every class of every case, as the model predicts them."""
+    """Features and Dice of every class of every case, for the masks that the model predicts."""
     jobs = [CaseJob(case.id, case) for case in unseen.cases]
     return list(run_cases(jobs, partial(measure_case, unseen.predictor, data=unseen.data), progress=progress))
 
@@ -104,10 +104,10 @@ def calibrate(
     """Fit the estimate.
 
     Args:
-        rows: of all folds; folds of the fit keep patients together.
+        rows: of all folds; the fit assigns patients, not cases, to its own folds.
         classes: in the scheme's order.
         sources: digests of the weights of the models that predicted them, for the record.
-        ensemble: the one that predicted all of them; None where runs predicted their own validation splits.
+        ensemble: the ensemble that predicted all of them; None if runs predicted their own validation splits.
 
     Raises:
         DataError: fewer than three patients.
@@ -115,7 +115,7 @@ def calibrate(
     calibration = Calibration(rows, classes)
     model = fit(rows, classes)
     crossed = _cross_fitted(rows, classes)
-    unpredicted = {name: [row for row in rows if row.name == name and row.features is None] for name in classes}
+    unpredicted = {name: [row for row in rows if row.class_name == name and row.features is None] for name in classes}
     facts: dict[str, Any] = {
         "sources": list(sources),
         "patients": len(calibration.patients),
@@ -132,8 +132,8 @@ def calibrate(
 
 
 def leave_one_out(calibration: Calibration, groups: Mapping[str, Sequence[str]] = GROUPS) -> list[dict[str, Any]]:
-    """All features, then without each group, then each group alone: Spearman, mean error, AUROC and AURC out of fold,
-    by patient; `in_use` marks the row whose features the estimate reads."""
+    """Spearman, mean error, AUROC and AURC out of fold, by patient: of all features, without each group, and of each
+    group alone. `in_use` marks the row of the features that the estimate reads."""
     groups = {name: group for name, group in groups.items() if set(group) & set(calibration.features)}
     table = [(ALL_FEATURES, calibration.features)]
     for verb, wanted in (("without {}", False), ("{} alone", True)):
@@ -164,7 +164,7 @@ def _cross_fitted(rows: Sequence[CalibrationRow], classes: Sequence[str]) -> Per
 
 
 def _summary(facts: Mapping[str, Any], model: QualityModel, ensemble: UnseenCases | None) -> str:
-    """What a reader must know of the calibration, in a few sentences."""
+    """What a reader must know about the calibration, in a few sentences."""
     small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
     runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
     origin = f"{runs} on its own validation split, never on cases it was trained on; that split did select the weights"

@@ -12,10 +12,10 @@ from segcct.quality.test_time_augmentation import flipped_probabilities, rotated
 
 
 def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures:
-    """The features of every class of a case whose probabilities were kept. Takes three more passes of the network: two
-    flips and a rotation by 90 degrees (the other rotation is this one flipped twice).
+    """The features of every class of a case whose probabilities were kept. This takes three more passes of the network:
+    two flips and a rotation by 90 degrees (the other rotation is this one flipped twice).
 
-    A class that postprocessing removed from the mask was not predicted.
+    A class that postprocessing removed from the mask counts as not predicted.
     """
     prepared, scheme = segmented.prepared, predictor.scheme
     volumes = volumes_of(segmented.full, segmented.grid.voxel_ml, scheme.num_classes)

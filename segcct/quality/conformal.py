@@ -1,11 +1,11 @@
 """Intervals that hold for new patients: a quantile over patients of scaled residuals.
 
-Cases and classes of one patient are not independent, so patients are counted: each calibration patient has mass
-1 / (P + 1), divided among its residuals, and 1 / (P + 1) lies at infinity for the next patient (Lee, Barber and
-Willett, 2023: "Distribution-free inference with hierarchical data"). If the residuals were not used in the fit, an
-observation from a new, exchangeable patient falls into the interval with at least the stated probability. Here the
-residuals are out of fold, by cross-fitting over patients (cross-conformal; Vovk 2015), and not from one held-out part:
-the guarantee is then weaker in theory and close to nominal in practice, as the tests measure.
+Cases and classes of one patient are not independent, so patients are counted: each of P calibration patients has mass
+1 / (P + 1), divided equally among its residuals, and the mass 1 / (P + 1) of the next patient lies at infinity (Lee,
+Barber and Willett, 2023: "Distribution-free inference with hierarchical data"). If the residuals were not used in the
+fit, an observation from a new, exchangeable patient falls into the interval with at least the stated probability. Here
+the residuals are out of fold, by cross-fitting over patients (cross-conformal; Vovk 2015), and not from one held-out
+part: the guarantee is weaker in theory, but the coverage is close to nominal in practice, as the tests measure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def patient_quantile(scores: Sequence[float], patients: Sequence[Hashable], leve
     Args:
         scores: nonconformity scores, one per observation, 0 or more.
         patients: the patient of each observation.
-        level: 0.9 needs at least nine patients.
+        level: the fraction; 0.9 needs at least nine patients.
     """
     sizes = Counter(patients)
     mass = np.array([1 / ((len(sizes) + 1) * sizes[name]) for name in patients])

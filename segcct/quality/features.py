@@ -1,4 +1,4 @@
-"""The features of one class of a predicted case: numbers that may correlate with its Dice, found without a reference.
+"""The features of one class of a predicted case: numbers that may correlate with its Dice and need no reference.
 
 All are computed at the network's scale, where probabilities and prediction share one grid.
 """
@@ -45,9 +45,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "members": ("member_agreement", "member_agreement_all", "member_agreement_others"),
 }
-"""Features by where they come from; leave-one-out tables leave out one group at a time. Names that end in `_all` are of
-all classes together, in `_others` the mean over the case's other classes: errors in one class of a case often come with
-errors in the others."""
+"""Features by their origin; leave-one-out tables leave out one group at a time. Names that end in `_all` are of all
+classes together; those that end in `_others` are means over the other classes of the case, since errors in one class
+often come with errors in the others."""
 FEATURES = tuple(name for group in GROUPS.values() for name in group)
 _SUFFIX = "_others"
 _OTHERS = tuple(name for name in FEATURES if name.endswith(_SUFFIX))
@@ -94,7 +94,7 @@ def class_features(case: CasePredictions, class_index: int) -> Features | None:
 
 
 def with_other_classes(features: CaseFeatures) -> CaseFeatures:
-    """The features with those named `_others` filled in; not defined where no other class was predicted."""
+    """The features with those named `_others` filled in; they are None if no other class was predicted."""
     filled: CaseFeatures = {}
     for name, own in features.items():
         others = [each for other, each in features.items() if other != name and each is not None]
@@ -112,9 +112,10 @@ def _softmax_features(
     """Entropy over the classes as a fraction of its maximum, and the Dice that the probabilities predict."""
     inside = probabilities[box[0], :, box[1], box[2]].astype(np.float32)
     entropy = -(inside * np.log(inside + _TINY)).sum(axis=1) / np.log(inside.shape[1])  # (d, h, w)
+    border = entropy[border_band(mask[box])]  # of no voxel where the mask fills its slices
     return {
         "entropy_foreground": float(entropy[mask[box]].mean()),
-        "entropy_border": float(entropy[border_band(mask[box])].mean()),
+        "entropy_border": float(border.mean()) if border.size else None,
         "expected_dice": _expected_dice(probabilities[:, class_index], mask),
     }
 
@@ -143,14 +144,14 @@ def _member_features(members: MemberAgreement | None, class_index: int) -> Featu
 
 
 def _expected_dice(probability: np.ndarray, mask: np.ndarray) -> float:
-    """If each voxel belonged to the class with its probability p, the Dice of the mask would be close to
+    """If each voxel belonged to the class with its probability p, the expected Dice of the mask would be close to
     2 sum(p in the mask) / (sum(p) + voxels of the mask)."""
     inside = probability[mask].sum(dtype=float)
     return float(2 * inside / (probability.sum(dtype=float) + mask.sum()))
 
 
 def _volume_features(volume: tuple[int, float | None] | None) -> Features:
-    """Base-10 logarithms."""
+    """Base-10 logarithms of the volume."""
     if volume is None:
         return {}
     voxels, ml = volume

@@ -35,7 +35,8 @@ _OWN_QUANTILE = 20
 _INNER, _OUTER = 5, 10
 _LEAST_ERROR = 0.01
 _TOLERANCE = 1.03
-"""The largest penalty whose loss is at most this times the smallest is taken: more stable with few patients."""
+"""The largest penalty with a loss of at most this times the smallest loss is taken: it is more stable with few
+patients."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class CalibrationRow:
 
     case: str
     patient: str
-    name: str
-    """The class."""
+    class_name: str
     features: Features | None
     """None if the class was not predicted."""
     dice: float | None
@@ -74,7 +74,7 @@ class Calibration:
     """Rows ready for fitting: those with a predicted mask and a Dice.
 
     Args:
-        rows: in any order; rows that are empty or not scored are left out.
+        rows: in any order; those without a predicted mask or without a Dice are left out.
         classes: in the scheme's order.
         features: names to use; those defined in fewer than half of the rows are left out.
 
@@ -94,8 +94,8 @@ class Calibration:
                 found=f"{len(self.patients)} with a predicted structure and a reference",
                 expected=f"at least {FEWEST_PATIENTS}, better 50",
             )
-        self.classes = tuple(name for name in classes if any(row.name == name for row in self.rows))
-        self.member = np.array([self.classes.index(row.name) for row in self.rows])
+        self.classes = tuple(name for name in classes if any(row.class_name == name for row in self.rows))
+        self.member = np.array([self.classes.index(row.class_name) for row in self.rows])
         self.target = np.array([row.dice for row in self.rows], dtype=float)
         defined = {name: np.mean([own.get(name) is not None for own in self._features]) for name in features}
         self.features = tuple(name for name in features if defined[name] >= 0.5)
@@ -107,7 +107,7 @@ class Calibration:
         return self.folds(_OUTER)
 
     def folds(self, count: int, among: np.ndarray | None = None) -> np.ndarray:
-        """(N,) fold numbers by patient; `among` (N,) bool limits which patients are assigned to folds."""
+        """(N,) fold numbers by patient; only patients with a row in `among` (N,) bool get one, the others have -1."""
         names = [row.patient for row in self.rows]
         patients = sorted({name for place, name in enumerate(names) if among is None or among[place]})
         number = {name: place for place, group in enumerate(_patient_folds(patients, count)) for name in group}
@@ -116,10 +116,9 @@ class Calibration:
     def covariates(self, rows: np.ndarray, features: Sequence[str]) -> tuple[Covariate, ...]:
         """Covariates whose centers and scales come from `rows` (N,) bool."""
         members = {name: rows & (self.member == number) for number, name in enumerate(self.classes)}
-        members, missing = (
-            {name: own for name, own in members.items() if own.any()},
-            [name for name, own in members.items() if not own.any()],
-        )
+        missing = [name for name, own in members.items() if not own.any()]
+        for name in missing:
+            del members[name]
         columns = [(name, how, self._column(name, how)) for name in features for how in transforms_of(name)]
         return tuple(
             make_covariate(name, how, {each: column[own] for each, own in members.items()}, missing)
@@ -152,8 +151,6 @@ class Calibration:
         lines = np.full((len(PENALTIES), len(self.rows)), math.nan)
         for number in range(int(fold[rows].max()) + 1):
             train, test = rows & (fold != number), rows & (fold == number)
-            if not train.any():
-                continue
             ridge = Ridge.of(design[train], angle[train])
             for place, penalty in enumerate(PENALTIES):
                 slopes, intercept = ridge.weights(penalty)
@@ -190,7 +187,7 @@ def fit(
     features: Sequence[str] = FEATURES,
     level: float = LEVEL,
 ) -> QualityModel:
-    """The quality estimate of some rows.
+    """The quality estimate fitted on some rows.
 
     Raises:
         DataError: fewer than three patients have a predicted structure and a reference.
@@ -219,14 +216,14 @@ def cross_fit(
     folds: int = _OUTER,
     evaluate: Sequence[CalibrationRow] | None = None,
 ) -> list[tuple[CalibrationRow, Estimate]]:
-    """Every usable row with its estimate, interval included, by a whole fit without its patient.
+    """Every usable row with its estimate and interval, from a complete fit without its patient.
 
     Args:
-        rows: what is fitted on.
+        rows: to fit on.
         classes: in the scheme's order.
         features: names to use.
-        folds: of the patients.
-        evaluate: rows to be estimated, of the same or other patients; default: `rows` themselves.
+        folds: number of folds of the patients.
+        evaluate: rows to estimate, of the same or of other patients; default: `rows`.
     """
     wanted = usable(rows if evaluate is None else evaluate)
     estimated: list[tuple[CalibrationRow, Estimate]] = []
@@ -238,7 +235,7 @@ def cross_fit(
         estimated += [
             (row, estimate)
             for row in test
-            if row.name in model.slopes and (estimate := model.estimate(row.name, row.features)) is not None
+            if row.class_name in model.slopes and (estimate := model.estimate(row.class_name, row.features)) is not None
         ]
     return estimated
 
@@ -251,7 +248,7 @@ def _patient_folds(patients: Sequence[str], folds: int) -> list[set[str]]:
 
 
 def _quantiles(calibration: Calibration, scores: np.ndarray, level: float) -> dict[str, float | None]:
-    """Per class if enough patients have it, else one for all classes together."""
+    """A quantile per class if enough patients have the class, else that of all classes together."""
     patients = np.array([row.patient for row in calibration.rows])
     pooled = patient_quantile(scores.tolist(), patients.tolist(), level)
     quantiles: dict[str, float | None] = {}

@@ -23,7 +23,7 @@ class Performance:
     spearman: float | None
     mae: float | None
     auroc: float | None
-    """Of the estimate for Dice below `FLAG_BELOW`."""
+    """AUROC of the estimate for finding a Dice below `FLAG_BELOW`."""
     aurc: float | None
     """Area under the curve of 1 - Dice over the fraction of masks that are kept, highest estimate first."""
     coverage: float | None = None
@@ -35,7 +35,7 @@ class Performance:
 def performance(
     rows: Sequence[CalibrationRow], estimates: Sequence[float] | np.ndarray, intervals: Sequence[Estimate] | None = None
 ) -> Performance:
-    """Of the estimates of rows that have a Dice, in the same order; with coverage where intervals are passed."""
+    """Performance of the estimates of rows that have a Dice, in the same order; coverage needs their intervals."""
     true = np.array([row.dice for row in rows], dtype=float)
     estimated = np.asarray(estimates, dtype=float)
     patients = [row.patient for row in rows]

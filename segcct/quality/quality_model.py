@@ -24,7 +24,7 @@ from segcct.run_folder import FoldsFolder
 
 FILE = "quality.json"
 FLAG_BELOW = 0.7
-"""Masks of a lower estimated Dice are flagged for review."""
+"""Masks with a lower estimated Dice are flagged for review."""
 _MISSED_FROM = 0.5
 """A class that is not predicted counts as missed if at least this fraction of such calibration cases contained it."""
 _FIGURES = ("spearman", "mae", "auroc")
@@ -96,8 +96,8 @@ class QualityModel(Record):
         """The estimate of a model; None if there is none.
 
         Args:
-            file: what `estimate_file` says.
-            card: of the model.
+            file: the path from `estimate_file`.
+            card: the model's.
 
         Raises:
             ModelError: the file is damaged, or was calibrated for other weights than those of the card.
@@ -126,7 +126,7 @@ class QualityModel(Record):
 
     @property
     def digest(self) -> str:
-        """Changes exactly when the estimates would change; ignores the date and the data of the fit."""
+        """Changes only if the estimates would change: the date and the data of the fit are ignored."""
         fitted = self.model_dump(include=set(QualityModel.model_fields) - {"facts"})
         content = json.dumps({**fitted, "not_predicted": self.facts.get("not_predicted")}, sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=20).hexdigest()
@@ -137,7 +137,7 @@ class QualityModel(Record):
         return tuple(dict.fromkeys(one.feature for one in self.covariates))
 
     def estimate(self, name: str, features: Features | None) -> Estimate | None:
-        """The estimate for class `name`; None for an empty mask, whose Dice no feature tells.
+        """The estimate for class `name`; None for an empty mask, which has no features.
 
         Raises:
             ModelError: it was not fitted on this class.
@@ -180,10 +180,11 @@ class QualityModel(Record):
 
 
 def estimate_file(members: Sequence[Path], card: ModelCard) -> Path:
-    """Where the estimate of a model lies, whether it is there or not.
+    """The path of a model's estimate, whether the file exists or not.
 
-    It is quality.json in its best/ folder; for the folds of a cross-validation, in the folder of them all; for another
-    ensemble, quality_DIGEST.json in the best/ folder of its first member by path, with the digest of its weights.
+    It is quality.json in the model's best/ folder. For all folds of a cross-validation it is in the folder that holds
+    the folds; for another ensemble it is quality_DIGEST.json, with the digest of the ensemble's weights, in the best/
+    folder of the first member by path.
 
     Args:
         members: the best/ folders, in any order.
@@ -201,9 +202,10 @@ def estimate_file(members: Sequence[Path], card: ModelCard) -> Path:
 
 
 def estimate_files(folder: Path) -> list[Path]:
-    """The estimates that there are of a model, in its best/ folder, and of ensembles with it; see `estimate_file`.
+    """The existing estimates of the model in a best/ folder, and of ensembles that it is a member of; see
+    `estimate_file`.
 
-    Of an ensemble whose first member is another, only that of a cross-validation.
+    Estimates of ensembles with another first member are not found, except for that of a cross-validation.
     """
     home = folder.resolve().parent.parent
     of_folds = [home / FILE] if FoldsFolder.is_at(home) else []
@@ -211,6 +213,6 @@ def estimate_files(folder: Path) -> list[Path]:
 
 
 def identity_of_masks(card: ModelCard) -> dict[str, Any]:
-    """What the masks of a model depend on, as quality.json stores it."""
+    """Everything that the masks of a model depend on, as stored in quality.json."""
     steps = [step.model_dump(mode="json") for step in card.postprocessing]
     return {"weights_sha256": card.weights_sha256, "postprocessing": steps}

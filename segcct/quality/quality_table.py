@@ -36,14 +36,14 @@ class WrittenEstimates:
 
 
 def quality_table(predictor: Predictor, quality: QualityModel) -> CaseTable:
-    """The table, for `predict_folder`: it takes three more passes of the network."""
+    """The table, for `predict_folder`; it takes three more passes of the network per case."""
     rows_of = partial(_rows_of, predictor, quality)
     members = any(name in GROUPS["members"] for name in quality.features)
     return CaseTable(QUALITY, rows_of, needs_probabilities=True, needs_agreement=members, calibration=quality.digest)
 
 
 def written_estimates(predictions: Predictions) -> WrittenEstimates:
-    """What quality.csv says of the cases of one call."""
+    """What quality.csv says about the cases of one call."""
     outcomes = [case.tables[QUALITY] for case in values(predictions.outcomes) if QUALITY in case.tables]
     names = {outcome.name for outcome in predictions.outcomes}
     flagged: dict[str, bool] = {}

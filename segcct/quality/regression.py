@@ -22,7 +22,7 @@ CLASS_SLOPES = 0.5
 CLASS_INTERCEPTS = 10.0
 """A class's own intercept is nearly free."""
 _LARGEST = 4.0
-"""Covariates are clipped at this many standard deviations: no unlimited extrapolation to values never seen before."""
+"""Covariates are clipped at this many standard deviations, so that extrapolation to unseen values is limited."""
 _BEYOND = 0.25
 """Slope of the curve beyond its ends."""
 _LOGIT_ENDS = ("dice", "dice_all", "agreement", "agreement_all", "cycle", "share", "_others")
@@ -78,8 +78,8 @@ def transforms_of(feature: str) -> tuple[str, str]:
 
 
 def make_covariate(feature: str, transform: str, values: Mapping[str, np.ndarray], missing: Sequence[str]) -> Covariate:
-    """Center and scale per class; a class with fewer than five values gets those of all rows, and 0 and 1 stand for a
-    feature that is defined in none of them.
+    """Center and scale per class. A class with fewer than five values gets those of all rows; for a feature that is
+    defined in no row they are 0 and 1.
 
     Args:
         feature: its name.
@@ -165,7 +165,7 @@ def monotone_curve(x: np.ndarray, y: np.ndarray, least: int = 5) -> tuple[list[f
 
 
 def on_curve(x: float, knots_x: Sequence[float], knots_y: Sequence[float]) -> float:
-    """Linear between the knots; beyond them a gentle slope, which keeps the order of extreme cases. 0 to 1."""
+    """Linear between the knots; beyond them a gentle slope keeps the order of extreme cases. The value is in [0, 1]."""
     beyond = min(x - knots_x[0], 0.0) + max(x - knots_x[-1], 0.0)
     value = float(np.interp(x, knots_x, knots_y)) + _BEYOND * beyond
     return min(max(value, 0.0), 1.0)

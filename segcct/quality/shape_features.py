@@ -15,12 +15,12 @@ FULL = np.ones((3, 3, 3), dtype=bool)
 def shape_features(mask: np.ndarray) -> dict[str, float | None]:
     """Features of a mask (D, H, W) bool of at least one voxel.
 
-    components: log2 of their number. largest_share: fraction of the voxels in the largest component. compactness: area
-    over squared outline, 1 for a square, averaged over slices by area. slice_agreement: Dice of neighboring slices,
-    averaged by area. slice_gaps: fraction of empty slices between the first and the last. extent: fraction of slices
-    that are not empty. area_jump: sum of the changes of area from slice to slice, from the first to the last that is
-    not empty, as a fraction of the sum of areas. thickness: logarithm of the largest distance of a pixel of the mask to
-    one outside it, in its slice.
+    components: log2 of the number of components. largest_share: fraction of the voxels in the largest component.
+    compactness: area over squared outline, 1 for a square, averaged over slices by area. slice_agreement: Dice of
+    neighboring slices, averaged by area. slice_gaps: fraction of empty slices between the first and the last one that
+    is not empty. extent: fraction of slices that are not empty. area_jump: sum of the changes of area from slice to
+    slice, over the same slices as slice_gaps, as a fraction of the sum of areas. thickness: logarithm of the largest
+    distance of a pixel of the mask to the nearest one outside it, within its slice.
     """
     components, count = ndimage.label(mask, FULL)
     sizes = np.bincount(components.ravel())[1:]

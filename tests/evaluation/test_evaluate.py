@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from sklearn.metrics import accuracy_score
 
 import segcct
 from segcct.cli import main
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, LabelError, MetricError
-from segcct.evaluation import evaluate_folders, evaluation_files
+from segcct.evaluation import evaluate_folders, evaluation_files, scoring
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.scoring import CaseScores
 from segcct.images.volume import IMAGE_AFFINE, Volume
@@ -212,7 +213,7 @@ def test_more_failures_than_wanted_end_the_evaluation(folders: tuple[Path, Path]
     assert main([*command, "--output", str(tmp_path / "o"), "--max-failures", "0"]) == 1
     printed = capsys.readouterr().err
     assert "1 problem, nothing was scored" in printed
-    assert "more than 0 cases failed: 2 more were left out" in printed
+    assert "more than 0 cases failed: 2 more cases skipped" in printed
     assert "b.nii.gz" not in printed
     with pytest.raises(EvaluationError, match="2 problems, nothing was scored"):
         evaluate(*folders, "acdc", max_failures=2)
@@ -250,10 +251,13 @@ def test_a_failed_evaluation_keeps_the_results_that_are_there(
     assert {file.name: file.read_bytes() for file in output.iterdir()} == before
     save(folders[0] / "c.nii.gz", heart())
     save(folders[1] / "c.nii.gz", heart())
-    (output / "notes.txt").write_text("kept")
+    others = {"notes.txt", "metrics.of_may.csv", "summary.of_may.json"}
+    for name in others:
+        (output / name).write_text("{}")
     evaluate(*folders, "acdc", output=output)
     of_one = {name for name in before if ".default." not in name and ".medpy." not in name}
-    assert {file.name for file in output.iterdir()} == {*of_one, "notes.txt"}
+    assert {file.name for file in output.iterdir()} == of_one | others
+    assert read_results(output).others == {}
 
 
 def test_a_failed_write_leaves_no_results_of_an_earlier_evaluation(
@@ -332,6 +336,23 @@ def test_an_unforeseen_error_names_the_case(folders: tuple[Path, Path], monkeypa
         evaluate(*folders, "acdc")
 
 
+def test_a_mask_replaced_while_it_is_scored_is_a_problem(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores would be those of one file, and its digest that of another."""
+    read = scoring.read_pair
+
+    def overtaken(job: scoring.Job) -> tuple[Volume, Volume]:
+        pair = read(job)
+        if job.id == "b":
+            save(job.prediction, heart(5))
+        return pair
+
+    monkeypatch.setattr(scoring, "read_pair", overtaken)
+    with pytest.raises(EvaluationError, match=r"b: .*b\.nii\.gz: changed while it was scored"):
+        evaluate(*folders, "acdc")
+
+
 @pytest.mark.parametrize("ending", ["_seg", "-seg", "_gt", "_label"])
 def test_references_may_carry_an_ending(folders: tuple[Path, Path], ending: str) -> None:
     for file in sorted(folders[1].iterdir()):
@@ -339,6 +360,13 @@ def test_references_may_carry_an_ending(folders: tuple[Path, Path], ending: str)
         shutil.copy(folders[0] / "b.nii.gz", folders[1] / f"{case}{ending}.nii.gz")
     # Beside its mask, the plain file is the image.
     assert evaluate(*folders, "acdc")["classes"]["RV"]["dice"]["mean"] == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
+
+
+def test_masks_of_the_same_names_match_whatever_their_ending(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        for file in sorted(folder.iterdir()):
+            file.rename(folder / file.name.replace(".nii", "_seg.nii"))
+    assert list(evaluate(*folders, "acdc")["files"]) == ["a_seg", "b_seg", "c_seg"]
 
 
 def test_two_files_of_one_case_are_refused(folders: tuple[Path, Path]) -> None:
@@ -369,6 +397,12 @@ def test_masks_are_not_scored_under_a_scheme_they_were_not_written_in(folders: t
     assert evaluate(*folders, "acdc")["scheme"] == "acdc"  # a custom scheme may get its real name
     with pytest.raises(EvaluationError, match="not written under this scheme"):
         evaluate(*folders, "synapse")
+
+
+def test_an_index_without_a_scheme_is_not_called_missing(folders: tuple[Path, Path]) -> None:
+    index(folders[0], scheme=None)
+    with pytest.raises(EvaluationError, match=r"not known \(found predictions\.json without a scheme\)"):
+        evaluate(*folders)
 
 
 def test_the_index_gives_scheme_channels_and_selection(folders: tuple[Path, Path]) -> None:
@@ -740,3 +774,29 @@ def test_the_name_of_a_scheme_cannot_become_markup(folders: tuple[Path, Path], t
     evaluate(*folders, output=tmp_path / "o")
     table = (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
     assert r"scheme &lt;b>\|x, convention default" in table
+
+
+@pytest.mark.parametrize("side", ["p", "r"])
+def test_a_mask_that_is_a_link_to_nothing_is_named(tmp_path: Path, side: str) -> None:
+    for place in "pr":
+        for name in "ab":
+            save(tmp_path / place / f"{name}.nii.gz", np.ones(SHAPE))
+    (tmp_path / side / "a.nii.gz").unlink()
+    (tmp_path / side / "a.nii.gz").symlink_to(".git/annex/objects/xx")
+    with pytest.raises(EvaluationError, match=rf"(?s)1 problem.*/{side}/a\.nii\.gz: no such.*\.git/annex") as e:
+        evaluate(tmp_path / "p", tmp_path / "r", scheme="binary")
+    assert "missing" not in str(e.value)
+
+
+def test_names_with_dots_are_paired(tmp_path: Path) -> None:
+    for name in ("1.2.840.1", "1.2.840.2"):
+        save(tmp_path / "p" / f"{name}.nii.gz", np.ones(SHAPE))
+        save(tmp_path / "r" / f"{name}_seg.nii", np.ones(SHAPE))
+    assert list(evaluate(tmp_path / "p", tmp_path / "r", scheme="binary")["files"]) == ["1.2.840.1", "1.2.840.2"]
+
+
+def test_a_reference_of_3d_slicer_is_paired(tmp_path: Path) -> None:
+    mask = sitk.ReadImage(save(tmp_path / "p" / "a.nii.gz", heart()))
+    (tmp_path / "r").mkdir()
+    sitk.WriteImage(mask, tmp_path / "r" / "a.seg.nrrd")
+    assert list(evaluate(tmp_path / "p", tmp_path / "r", scheme="acdc")["files"]) == ["a"]

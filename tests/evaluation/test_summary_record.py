@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segcct.errors import EvaluationError
-from segcct.evaluation.summary_record import PairedSummary, SegmentationSummary
+from segcct.evaluation.summary_record import PairedSummary, SegmentationSummary, seen_sentence
 
 FILE = Path("summary.json")
 STATS = {"mean": 0.8, "sd": 0.1, "median": 0.8, "q25": 0.7, "q75": 0.9, "ci95": [0.7, 0.9], "n": 3}
@@ -50,6 +50,7 @@ def test_what_is_read_is_written_again():
     assert summary.scored_metrics == ["dice"]
     assert summary.counts_over_classes() == COUNTS
     assert "trained on 2 and selected on 0" in summary.seen_sentence()
+    assert seen_sentence({"train": ["a"]}, 1, "image").startswith("Of the 1 image, the model was trained on 1 and")
     assert summary.edited_sentence() == summary.synthetic_sentence() == ""
     assert not summary.anonymized
 

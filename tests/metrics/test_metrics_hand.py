@@ -189,6 +189,10 @@ def test_bad_input_says_what_is_wrong() -> None:
         metrics.hausdorff(a, a, (1.0, 1.0))
     with pytest.raises(MetricError, match=r"spacing.*3 positive numbers"):
         metrics.hausdorff(a, a, (1.0, 0.0, 1.0))
+    labels = a.astype(np.uint8)
+    for values in ((0,), (1, -1), ()):
+        with pytest.raises(MetricError, match=r"structure brain is not made of label values .*values of 1 or more"):
+            list(metrics.label_pairs(labels, labels, {"brain": values}))
     with pytest.raises(MetricError, match="percentile"):
         metrics.hausdorff(a, a, (1.0, 1.0, 1.0), 101)
     with pytest.raises(MetricError, match="tolerance"):

@@ -91,7 +91,7 @@ def test_what_is_not_defined_is_none(pair):
     empty = image.image_distances(original, original, np.zeros_like(label), ["a"])
     assert empty["foreground"].rmse is None
     assert empty["border"].rmse is None
-    assert image.error_reduction(empty["foreground"], empty["foreground"]) is None
+    assert image.rmse_reduction(empty["foreground"].rmse, empty["foreground"].rmse) is None
 
 
 def test_border_band_by_hand():
@@ -139,19 +139,18 @@ def test_no_constant_per_class_is_nearer_than_the_baseline(pair):
 
 
 def test_gain():
-    one, other = (image.ImageDistance(4, 2 * r, r, r, None, None, None) for r in (0.3, 0.4))
-    assert image.error_reduction(one, other) == pytest.approx(0.25)
-    assert image.error_reduction(one, image.ImageDistance(4, 0, 0.0, 0, None, None, None)) is None
+    assert image.rmse_reduction(0.3, 0.4) == pytest.approx(0.25)
+    assert image.rmse_reduction(0.3, 0.0) is None
 
 
 def test_foreground_gain_is_the_gain_of_the_table(pair):
     original, reconstruction, label = pair
-    rows = [
-        image.image_distances(original, each, label, ["a", "b"])["foreground"]
+    errors = [
+        image.image_distances(original, each, label, ["a", "b"])["foreground"].rmse
         for each in (reconstruction, image.class_mean_baseline(original, label))
     ]
     assert image.foreground_error_reduction(original, reconstruction, label) == pytest.approx(
-        image.error_reduction(*rows)
+        image.rmse_reduction(*errors)
     )
     assert image.foreground_error_reduction(original, reconstruction, 0 * label) is None
     flat = np.full_like(original, 0.25)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from segcct.metrics.lesions import LesionRule, lesion_scores, match_lesions
+from segcct.metrics.lesions import MISSED_MM, LesionRule, lesion_scores, match_lesions
+from segcct.metrics.overlap import counts
+from segcct.metrics.surfels import weighted_distances
 
 UNIT = (1.0, 1.0, 1.0)
 
@@ -63,6 +65,30 @@ def test_without_dilation_components_stand_alone() -> None:
     reference[1, 1, 1] = reference[2, 2, 2] = True  # touch at a corner: one lesion
     reference[5, 1, 1] = True
     assert len(match_lesions(reference, reference, dilations=0).partners) == 2
+
+
+def _on_the_whole_box(
+    prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...], rule: LesionRule
+) -> tuple[float, float]:
+    """The scores with every lesion compared over the whole image."""
+    match = match_lesions(prediction, reference, dilations=rule.dilations)
+    dices, distances = [0.0] * len(match.false_positives), [MISSED_MM] * len(match.false_positives)
+    for number, partners in enumerate(match.partners, start=1):
+        lesion, predicted = match.lesions == number, np.isin(match.components, partners)
+        if np.count_nonzero(lesion) * np.prod(spacing) > rule.smallest_mm3:
+            dices.append(counts(predicted, lesion).dice)
+            distances.append(weighted_distances(predicted, lesion, spacing).hausdorff(95) if partners else MISSED_MM)
+    return (float(np.mean(dices)), float(np.mean(distances))) if dices else (1.0, 0.0)
+
+
+@pytest.mark.parametrize("shape", [(40,), (24, 20), (16, 14, 12)])
+def test_a_lesion_is_compared_in_its_own_box(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(5)
+    for dilations in (0, 1, 2):
+        prediction, reference = (rng.random((2, *shape)) > 0.97) | (rng.random(shape) > 0.995)
+        spacing, rule = (1.0, 0.7, 3.0)[: len(shape)], LesionRule(dilations, 0.5)
+        expected = _on_the_whole_box(prediction, reference, spacing, rule)
+        assert lesion_scores(prediction, reference, spacing, rule) == pytest.approx(expected, rel=1e-12)
 
 
 def _as_in_the_challenge(

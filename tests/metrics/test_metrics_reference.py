@@ -94,6 +94,29 @@ def test_medpy_convention_equals_medpy() -> None:
         assert hd == pytest.approx(binary.hd(prediction, reference, spacing), abs=1e-9)
 
 
+EMPTY = {
+    "missed": (np.zeros((5, 6, 7), dtype=bool), np.ones((5, 6, 7), dtype=bool)),
+    "spurious": (np.ones((5, 6, 7), dtype=bool), np.zeros((5, 6, 7), dtype=bool)),
+    "absent": (np.zeros((5, 6, 7), dtype=bool), np.zeros((5, 6, 7), dtype=bool)),
+}
+
+
+@pytest.mark.parametrize("status", EMPTY)
+def test_medpy_convention_scores_empty_masks_as_medpy(status: str) -> None:
+    """For two empty masks the Dice of medpy is NaN with NumPy 2.4 and newer; with older versions it is 1, or 0."""
+    binary = pytest.importorskip("medpy.metric.binary")
+    found = metrics.get_convention("medpy")(metrics.MaskPair.of(*EMPTY[status], (1, 1, 2)))
+    if status == "absent":
+        assert found["dice"] is None
+        assert found["iou"] is None
+    else:
+        assert found["dice"] == binary.dc(*EMPTY[status]) == 0
+        assert found["iou"] == binary.jc(*EMPTY[status]) == 0
+    assert found["hd95_mm"] is None
+    with pytest.raises(RuntimeError, match="does not contain any binary object"):
+        binary.hd95(*EMPTY[status])
+
+
 def test_transunet_convention_equals_medpy_in_voxels() -> None:
     binary = pytest.importorskip("medpy.metric.binary")
     convention = metrics.get_convention("transunet")
@@ -123,6 +146,24 @@ def test_monai_convention_equals_monai() -> None:
         assert pair.distances_mm.average() == pytest.approx(average, abs=2e-5)
         nsd = monai.compute_surface_dice(*one_hot, class_thresholds=[2.0], **options).item()
         assert pair.distances_mm.surface_dice(2.0) == pytest.approx(nsd, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("status", EMPTY)
+def test_monai_convention_scores_empty_masks_as_monai(status: str) -> None:
+    torch = pytest.importorskip("torch")
+    monai = pytest.importorskip("monai.metrics")
+    one_hot = [torch.from_numpy(mask[None, None].copy()) for mask in EMPTY[status]]
+    scores = metrics.get_convention("monai")(metrics.MaskPair.of(*EMPTY[status], (1, 1, 2)))
+    found = {
+        "dice": monai.compute_dice(*one_hot).item(),
+        "iou": monai.compute_iou(*one_hot).item(),
+        "hd95_mm": monai.compute_hausdorff_distance(*one_hot, include_background=True, percentile=95).item(),
+    }
+    assert {key: scores[key] for key in found} == {
+        key: None if np.isnan(value) else value for key, value in found.items()
+    }
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -240,7 +240,7 @@ def test_cases_of_the_folds_are_no_calibration(folds: FoldsFolder, capsys: pytes
         splits.save(folds.fold(number).splits)
     assert main(calibrate(folds)) == 1
     told = capsys.readouterr().err
-    assert "cases that none of its members was trained on, and there is none" in told
+    assert "cases that none of its members was trained on, and there are none" in told
     assert "7 labeled cases, 7 of them in the training of a member" in told
     assert not (folds.path / "quality.json").exists()
     assert main([*calibrate(folds), "--folds", str(folds.fold(0).best)]) == 1

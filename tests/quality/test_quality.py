@@ -179,6 +179,14 @@ def test_softmax_features_by_hand():
     assert set(found) == set(FEATURES)
 
 
+def test_a_mask_that_fills_its_slices_has_no_border():
+    probabilities = np.zeros((2, 2, 12, 12), dtype=np.float32)
+    probabilities[:, 1] = 1.0
+    found = class_features(CasePredictions(probabilities, np.ones((2, 12, 12), dtype=np.uint8)), 1)
+    assert found["entropy_border"] is None
+    assert found["expected_dice"] == 1.0
+
+
 def test_classes_of_a_case_tell_of_each_other():
     own = dict.fromkeys(FEATURES, 0.5)
     found = with_other_classes({"a": {**own, "flip_agreement": 0.9}, "b": {**own, "flip_agreement": 0.7}, "c": None})
@@ -225,7 +233,7 @@ def test_a_case_is_measured_on_its_own_grid():
     features = features_of_case(predictor(), seen)
     for own in features.values():
         assert {name for name, value in own.items() if value is None} == set(GROUPS["members"])  # one model has none
-    assert [(row.name, row.dice) for row in calibration_rows(seen, features)] == [("low", 1.0), ("high", 1.0)]
+    assert [(row.class_name, row.dice) for row in calibration_rows(seen, features)] == [("low", 1.0), ("high", 1.0)]
 
 
 def test_volumes_without_spacing():
@@ -250,7 +258,7 @@ def test_a_class_that_postprocessing_removed_was_not_predicted():
     features = features_of_case(of, seen)
     assert features["low"] is not None
     assert features["high"] is None
-    assert [(row.name, row.dice) for row in calibration_rows(seen, features)] == [("low", 1.0), ("high", 0.0)]
+    assert [(row.class_name, row.dice) for row in calibration_rows(seen, features)] == [("low", 1.0), ("high", 0.0)]
 
 
 # The regressor
@@ -293,7 +301,7 @@ def test_an_estimate_follows_its_features(rows, model):
     assert poor.dice < 0.6 < 0.85 < good.dice
     assert poor.low <= poor.dice <= poor.high
     assert poor.high - poor.low > good.high - good.low  # a poor mask is harder to estimate
-    estimates = [model.estimate(row.name, row.features).dice for row in rows]
+    estimates = [model.estimate(row.class_name, row.features).dice for row in rows]
     assert spearman(estimates, [row.dice for row in rows]) > 0.8
 
 
@@ -327,14 +335,14 @@ def test_columns_are_the_covariates_of_their_rows(rows):
     for place, row in enumerate(some):
         for number, one in enumerate(features):
             of = change.get(one.transform, float)
-            same = [each for each, keep in zip(some, kept, strict=True) if keep and each.name == row.name]
+            same = [each for each, keep in zip(some, kept, strict=True) if keep and each.class_name == row.class_name]
             values = [of(each.features[one.feature]) for each in same if each.features[one.feature] is not None]
             value, expected = row.features[one.feature], 0.0
             if value is not None:
                 z = (of(value) - np.mean(values)) / np.std(values)
                 expected = min(max(abs(z) - 0.8 if one.transform == "distance" else z, -4), 4)
             assert found[place, number] == pytest.approx(expected, abs=1e-12)
-            assert one.of(row.features, row.name) == pytest.approx(expected, abs=1e-12)
+            assert one.of(row.features, row.class_name) == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_unknown_class_is_an_error(model):
@@ -346,7 +354,7 @@ def test_through_json_and_back(model, rows):
     text = json.dumps(model.to_json(), allow_nan=False)
     back = QualityModel.from_json(json.loads(text), Path("quality.json"))
     for row in rows[:12]:
-        assert back.estimate(row.name, row.features) == model.estimate(row.name, row.features)
+        assert back.estimate(row.class_name, row.features) == model.estimate(row.class_name, row.features)
     assert json.loads(json.dumps(back.to_json())) == json.loads(text)
 
 
@@ -398,7 +406,7 @@ def test_intervals_hold_for_new_patients():
     coverage = []
     for seed in range(20):
         fitted, new = fit(simulated(40, seed), CLASSES), simulated(40, 1000 + seed)
-        found = [fitted.estimate(row.name, row.features) for row in new]
+        found = [fitted.estimate(row.class_name, row.features) for row in new]
         inside = [one.low <= row.dice <= one.high for one, row in zip(found, new, strict=True)]
         coverage.append(patient_coverage(inside, [row.patient for row in new]))
     assert 0.88 <= np.mean(coverage) <= 0.95
@@ -436,7 +444,7 @@ def test_no_estimate_has_seen_its_patient(rows):
     """Another Dice for one patient changes others' estimates, never its own."""
     changed = [replace(row, dice=0.02) if row.patient == "s0p3" else row for row in rows]
     before, after = (
-        {(row.case, row.name): one.dice for row, one in cross_fit(each, CLASSES)} for each in (rows, changed)
+        {(row.case, row.class_name): one.dice for row, one in cross_fit(each, CLASSES)} for each in (rows, changed)
     )
     own = {key for key in before if key[0].startswith("s0p3_")}
     assert len(own) == 6
@@ -447,8 +455,8 @@ def test_no_estimate_has_seen_its_patient(rows):
 def test_rows_in_another_order_give_the_same_estimates(rows, model):
     shuffled = fit([rows[place] for place in np.random.default_rng(1).permutation(len(rows))], CLASSES)
     for row in rows[:9]:
-        assert shuffled.estimate(row.name, row.features).dice == pytest.approx(
-            model.estimate(row.name, row.features).dice, abs=1e-9
+        assert shuffled.estimate(row.class_name, row.features).dice == pytest.approx(
+            model.estimate(row.class_name, row.features).dice, abs=1e-9
         )
 
 
@@ -598,7 +606,7 @@ def estimated(trained, tmp_path) -> Path:
     shutil.copy(trained / "splits.json", best.parent / "splits.json")
     names = load_card(best).scheme.classes
     renamed = dict(zip(CLASSES, names, strict=True))
-    fitted = fit([replace(row, name=renamed[row.name]) for row in simulated(30, 0)], tuple(names))
+    fitted = fit([replace(row, class_name=renamed[row.class_name]) for row in simulated(30, 0)], tuple(names))
     write_json(best / "quality.json", {**fitted.to_json(), **identity_of_masks(load_card(best))})
     return best
 
@@ -728,13 +736,13 @@ def test_rows_of_the_table(model, tmp_path):
     assert table["b"]["flagged"] == "yes"
     assert table["z"]["flagged"] == ""
     assert "not in the calibration" in table["z"]["note"]
-    merge_rows(tmp_path, {}, drop=["case"])
+    merge_rows(tmp_path, {}, listed=["case"], drop=["case"])
     assert not (tmp_path / "quality.csv").exists()
-    merge_rows(tmp_path, {"case": {"quality.csv": list(table.values())}})
-    merge_rows(tmp_path, {}, drop=["other"])
+    merge_rows(tmp_path, {"case": {"quality.csv": list(table.values())}}, listed=["case"])
+    merge_rows(tmp_path, {}, listed=["case"], drop=["other"])
     rows = read_rows(tmp_path / "quality.csv")
     assert [(row["case"], row["class"]) for row in rows] == [("case", name) for name in table]
-    merge_rows(tmp_path, {}, drop=["case"])
+    merge_rows(tmp_path, {}, listed=["case"], drop=["case"])
     assert read_rows(tmp_path / "quality.csv") == []
 
 
@@ -757,5 +765,5 @@ def test_one_validation_patient_is_too_few(trained, phantom, capsys):
 
 def test_prepared_without_a_label_cannot_be_measured():
     of = predictor()
-    prepared = prepare_case(loaded_case(labelled=False), of.preparation, of.scheme)
+    prepared = prepare_case(loaded_case(labeled=False), of.preparation, of.scheme)
     assert prepared.full_label is None
