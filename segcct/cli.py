@@ -28,7 +28,7 @@ from segcct.escape import TerminalStream
 INTERRUPTED, UNREAD = 130, 141
 """Exit codes, as shells give them to programs that SIGINT and SIGPIPE end."""
 _STDOUT = 1
-_KEY = re.compile(r"(?<![\w./-])data\.[a-z_]+")
+_KEY = re.compile(r"(?<![\w./-])data\.([a-z_]+)")
 _ROOT = re.compile(r"(?<![\w./-])data\.root\b")
 
 
@@ -117,8 +117,8 @@ def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
 def reworded_for_command(line: str, parsed: argparse.Namespace) -> str:
     """A failure as the command's users can act on it, which may take options where another takes configuration keys.
 
-    `data.root` becomes the option that names the folder, and where other keys are set is said; --batch-size becomes
-    --train.batch_size in trainings, and is left out where the command has neither.
+    `data.root` becomes the option that names the folder; of another key of the data section the line says where it is
+    set; --batch-size becomes --train.batch_size in trainings, and is left out where the command has neither.
     """
     if not hasattr(parsed, "batch_size"):
         remedy = ". Lower --train.batch_size" if parsed.command.startswith("train-") else ""
@@ -127,8 +127,11 @@ def reworded_for_command(line: str, parsed: argparse.Namespace) -> str:
         return line
     option = next((f"--{name}" for name in ("input", "reference") if getattr(parsed, name, None) is not None), None)
     line = line if option is None else _ROOT.sub(option, line)
-    key = _KEY.search(line)
-    return line if key is None else f"{line}. {key[0]} is a key of the config that the model was trained by"
+    from segcct.config import DataSection, ImagesSection
+
+    keys = {*DataSection.model_fields, *ImagesSection.model_fields}
+    key = next((match[0] for match in _KEY.finditer(line) if match[1] in keys), None)
+    return line if key is None else f"{line}. {key} is a key of the config that the model was trained by"
 
 
 if __name__ == "__main__":

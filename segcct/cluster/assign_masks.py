@@ -1,7 +1,7 @@
 """`segcct assign-clusters`: masks of clusters become masks of classes.
 
-Every case is relabeled by an assignment that was chosen on other patients, as in cross-validation, so that its score is
-one of cases that were not looked at.
+Every case is relabeled by an assignment that was chosen on other patients, as in cross-validation, so no case is scored
+by an assignment that was fitted to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 from segcct.case_runner import CaseJob, failures, run_cases, values
 from segcct.cluster.assignment import best_assignment, overlap_table
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme, get_scheme
 from segcct.datasets.layouts import scheme_of
 from segcct.errors import DataError, EvaluationError, items
@@ -27,10 +26,11 @@ from segcct.evaluation.reference_folder import ReferenceCase, read_references
 from segcct.evaluation.scoring import read_mask, read_reference
 from segcct.files.json_file import write_json
 from segcct.images.content_digest import content_digest
-from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.images.volume import says_synthetic
 from segcct.plurals import counted
 from segcct.predictions.mask_files import save_mask
 from segcct.predictions.mask_folder import MaskFolder, Predictions, existing_of
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request
 from segcct.predictions.tracked_case import PredictedCase
 from segcct.progress import Progress
@@ -105,10 +105,10 @@ def assign_clusters(
     ]
     assigned = {name: assignment for group, assignment in zip(groups, chosen, strict=True) for name in group}
     request = _request(folder, pairs)
-    card = _card(folder, classes, chosen)
+    made_by = _made_by(folder, classes, chosen)
     mask_format = request.mask_format("nifti", anonymize=False)
     existing = existing_of(overwrite=overwrite)
-    masks = MaskFolder(output, card, request, {"protocol": "assigned"}, mask_format, existing=existing)
+    masks = MaskFolder(output, made_by, request, {"protocol": "assigned"}, mask_format, existing=existing)
     predictions = masks.write(Relabel(pairs, assigned, output, mask_format), progress=Progress("relabeling"))
     names = ["background", *classes.classes]
     fold_records = []
@@ -120,7 +120,7 @@ def assign_clusters(
 
 
 def _folds(pairs: Mapping[str, Pair], folds: int) -> list[list[str]]:
-    """The cases in parts of about as many patients, whose order is that of the digests of their names."""
+    """The cases in parts of about as many patients each, which are assigned in the order of their names' digests."""
     patients = {pair.reference.patient for pair in pairs.values()}
     if len(patients) < 2:
         found = counted(len(patients), "patient")
@@ -165,18 +165,8 @@ def _request(folder: PredictionFolder, pairs: Mapping[str, Pair]) -> Request:
     return Request(cases, folder.data, selection=folder.index.selection)
 
 
-def _card(folder: PredictionFolder, classes: Scheme, chosen: list[list[int]]) -> ModelCard:
-    """That of the clusters, in the scheme of the classes."""
-    assert folder.data is not None
+def _made_by(folder: PredictionFolder, classes: Scheme, chosen: list[list[int]]) -> MaskSource:
+    """What made the clusters, in the scheme of the classes."""
     made: dict[str, Any] = dict(folder.index.architecture or {})
     digest = hashlib.sha256(f"{folder.index.weights_sha256} {classes.classes} {chosen}".encode()).hexdigest()
-    return ModelCard(
-        task="segmentation",
-        architecture=Architecture.model_validate({**made, "num_classes": classes.num_classes}),
-        data=reading(folder.data),
-        scheme=SchemeCard.of(classes),
-        selected_on={},
-        data_fingerprint="",
-        provenance={},
-        weights_sha256=digest,
-    )
+    return MaskSource(classes, {**made, "num_classes": classes.num_classes}, digest)

@@ -17,8 +17,6 @@ MOST_SAMPLES = 2**16
 _STARTS = 4
 """Runs of k-means, of which the best counts."""
 _OTSU_BINS = 256
-_MOST_OTSU_CLASSES = 5
-"""Beyond, the search over all thresholds takes minutes."""
 
 
 def fit_histogram(histogram: Histogram, method: Method) -> Clusters:
@@ -83,19 +81,14 @@ def _spread(points: np.ndarray, counts: np.ndarray | None) -> float:
 
 def _otsu(histogram: Histogram, classes: int) -> Clusters:
     """Otsu's thresholds, and the mean intensities between them."""
-    from skimage.filters import threshold_multiotsu
-
     values, counts = histogram.values, histogram.counts
-    if classes > _MOST_OTSU_CLASSES:
-        most = f"at most {_MOST_OTSU_CLASSES}"
-        raise DataError("Otsu's thresholds would take too long", found=f"{classes} classes", expected=most)
     if classes == 2:
         thresholds: Sequence[float] = [_threshold(values, counts)]
     else:
         binned, edges = np.histogram(values, bins=_OTSU_BINS, weights=counts)
-        centers = (edges[:-1] + edges[1:]) / 2
         _require_distinct(int((binned > 0).sum()), classes, "among 256 equal ranges of intensity")
-        thresholds = threshold_multiotsu(classes=classes, hist=(binned, centers)).tolist()
+        last = _last_bins(binned, classes)
+        thresholds = values[np.searchsorted(values, edges[last + 1]) - 1].tolist()
     places = np.searchsorted(thresholds, values)  # as labels are given: above the threshold
     means = np.bincount(places, counts * values, classes) / np.maximum(np.bincount(places, counts, classes), 1)
     return Clusters(method="otsu", centers=means[:, None].tolist(), thresholds=list(thresholds))
@@ -108,6 +101,33 @@ def _threshold(values: np.ndarray, counts: np.ndarray) -> float:
     below, above = voxels[:-1], voxels[-1] - voxels[:-1]
     between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
     return float(values[between.argmax()])
+
+
+def _last_bins(counts: np.ndarray, classes: int) -> np.ndarray:
+    """(classes - 1,) Otsu's thresholds in a histogram: the last bin, never an empty one, of each class but the
+    brightest.
+
+    The variance between the classes is largest where the sum of (sum of a class)^2 / (its count) is. That of the first
+    k classes up to a bin is found from that of k - 1 classes up to every bin before it.
+    """
+    filled = np.flatnonzero(counts)
+    weights = counts[filled].astype(np.float64)
+    centered = filled - np.average(filled, weights=weights)
+    voxels, sums = (np.concatenate([[0.0], np.cumsum(each)]) for each in (weights, weights * centered))
+    inside = voxels - voxels[:, None]  # [i, j]: voxels of a class of the filled bins i to j - 1
+    scores = np.where(inside > 0, (sums - sums[:, None]) ** 2 / np.where(inside > 0, inside, 1.0), -np.inf)
+    best = scores[0]
+    starts: list[np.ndarray] = []
+    for _ in range(classes - 1):
+        candidates = best[:, None] + scores  # [i, j]: the last class starts at i, and ends before j
+        starts.append(candidates.argmax(axis=0))
+        best = candidates.max(axis=0)
+    place = len(filled)
+    last: list[int] = []
+    for start in reversed(starts):
+        place = int(start[place])
+        last.append(int(filled[place - 1]))
+    return np.array(last[::-1])
 
 
 def _ascending(centers: np.ndarray) -> np.ndarray:

@@ -19,15 +19,14 @@ from segcct.cluster.histogram import Histogram
 from segcct.cluster.points import Points, PointsOf, in_order
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
-from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.content_digest import content_digest
-from segcct.images.volume import Volume
-from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.images.volume import Volume, says_synthetic
 from segcct.predictions.case_files import MEMBERSHIPS
 from segcct.predictions.case_tables import VOLUMES
 from segcct.predictions.folder_prediction import without_description
 from segcct.predictions.mask_files import VOLUME, save_mask
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.tracked_case import PredictedCase
 from segcct.predictions.volumes_table import rows_of_labels
 
@@ -98,34 +97,26 @@ def fit_case(points: Points, method: Method) -> Clusters:
     return in_order(fit_points(coordinates, method), coordinates, brightness)
 
 
-def card_of(data: DataSection, method: Method, scheme: Scheme, made_by: Mapping[str, Any]) -> ModelCard:
-    """What predictions.json says of the masks, in the form of a model's card.
+def source_of(data: DataSection, method: Method, scheme: Scheme, facts: Mapping[str, Any]) -> MaskSource:
+    """What predictions.json says of the masks.
 
     Args:
         data: how the cases are read.
         method: the method.
         scheme: of the masks.
-        made_by: all else that the masks depend on.
+        facts: all else that the masks depend on.
     """
-    settings = {**asdict(method), **made_by}
+    settings = {**asdict(method), **facts}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     options = {name: value for name, value in settings.items() if name not in ("name", "centers")}
-    return ModelCard(
-        task="segmentation",
-        architecture=Architecture(
-            name=method.name,
-            in_channels=len(data.channels),
-            num_classes=scheme.num_classes,
-            image_size=data.image_size,
-            options=options,
-        ),
-        data=reading(data),
-        scheme=SchemeCard.of(scheme),
-        selected_on={},
-        data_fingerprint="",
-        provenance={},
-        weights_sha256=digest,
-    )
+    architecture = {
+        "name": method.name,
+        "in_channels": len(data.channels),
+        "num_classes": scheme.num_classes,
+        "image_size": data.image_size,
+        "options": options,
+    }
+    return MaskSource(scheme, architecture, digest, patterns_are_names=True)
 
 
 def _save_membership(grid: Volume, values: np.ndarray, file: Path) -> None:

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any
 from segcct.case_runner import Backend
 from segcct.cluster import COHORT, PER_CASE
 from segcct.cluster.cluster_input import read_as
-from segcct.cluster.cluster_masks import ByClusters, MaskWriter, Segment, WithoutClusters, card_of
+from segcct.cluster.cluster_masks import ByClusters, MaskWriter, Segment, WithoutClusters, source_of
 from segcct.cluster.clusters import Clusters, Method, cluster_scheme, read_clusters
 from segcct.cluster.cohort_clusters import CaseReader, Cohort, fit_cohort
 from segcct.cluster.edges import EDGES, Edges
 from segcct.cluster.intensity_points import Background, IntensityPoints
 from segcct.cluster.points import PointsOf
+from segcct.config import DataSection
+from segcct.config.settings import stored_section
 from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts import get_layout
 from segcct.errors import ConfigError, DataError, SegcctError
 from segcct.files.json_file import read_object, write_json
-from segcct.model_card import ModelCard
+from segcct.model_card import reading
 from segcct.predictions.case_tables import VOLUMES
 from segcct.predictions.folder_status import FolderStatus, folder_status
 from segcct.predictions.mask_folder import Existing, MaskFolder, Predictions
-from segcct.predictions.prediction_request import Request, resolve
+from segcct.predictions.mask_source import MaskSource
+from segcct.predictions.prediction_request import Request, request_of
 from segcct.predictions.predictions_index import INDEX
 from segcct.predictions.predictions_record import StoredPredictions
 from segcct.progress import Progress, say
@@ -39,7 +43,7 @@ CENTERS = "centers.json"
 
 @dataclass(frozen=True)
 class Clustering:
-    """What is asked for: the options of the command."""
+    """The options of the command."""
 
     method: Method
     centers: str = PER_CASE
@@ -100,7 +104,7 @@ class ClusterRun:
             anonymize: name masks by hashed ids.
 
         Raises:
-            ConfigError: a method that needs an encoder, or keys without a configuration.
+            ConfigError: a method that needs an encoder, or one channel; or keys without a configuration.
             DataError: nothing to read.
             RunError: more shards than cases.
         """
@@ -113,8 +117,14 @@ class ClusterRun:
         else:
             data = encoder.card.data_section(source)
         if encoder is None and len(data.channels) > 1:
+            if asked.method.name == "otsu":
+                raise ConfigError(
+                    "--method otsu divides the intensities of one channel",
+                    found=", ".join(data.channels),
+                    remedy="Choose one by --channels, or another --method",
+                )
             asked = replace(asked, standardize=True)
-        cohort = resolve(card_of(data, asked.method, asked.scheme, {}), source)
+        cohort = request_of(lambda root: stored_section(DataSection, {**reading(data), "root": root}), source)
         request = cohort if shard is None else cohort.shard(*shard)
         return cls(asked, cohort, request, output, encoder, anonymize)
 
@@ -134,7 +144,7 @@ class ClusterRun:
         work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
         masks = MaskFolder(
             self.output,
-            self._card(clusters),
+            self._made_by(clusters),
             self.request,
             self._how,
             mask_format,
@@ -162,17 +172,17 @@ class ClusterRun:
             (self.output / CENTERS).unlink(missing_ok=True)
 
     def status(self) -> FolderStatus:
-        """How far the folder is; of a cohort, by whatever centers an earlier call has fitted to it."""
+        """What is done and what is missing; of a cohort, by whatever centers an earlier call has fitted to it."""
         if self.asked.centers == COHORT:
-            card = _as_stored(self._card(None), self.output)
+            made_by = _as_stored(self._made_by(None), self.output)
         else:
-            card = self._card(self._common_clusters())
+            made_by = self._made_by(self._common_clusters())
         how, tables = self._how, [VOLUMES]
-        return folder_status(card, self.request, self.output, how=how, tables=tables, anonymized=self.anonymize)
+        return folder_status(made_by, self.request, self.output, how=how, tables=tables, anonymized=self.anonymize)
 
     @property
     def _how(self) -> dict[str, Any]:
-        """What a mask depends on besides what the digest of `_card` covers."""
+        """What a mask depends on besides what the digest of `_made_by` covers."""
         how: dict[str, Any] = {"protocol": self.asked.method.name, "memberships": self.asked.memberships}
         if self.encoder is not None:
             how["precision"] = self.encoder.how.precision
@@ -184,13 +194,25 @@ class ClusterRun:
     def _channels(self) -> list[str]:
         return list(self.cohort.data.channels)
 
-    def _card(self, clusters: Clusters | None) -> ModelCard:
-        facts: dict[str, Any] = {"background": str(self.asked.background), "standardize": self.asked.standardize}
+    @property
+    def _read_as(self) -> list[str]:
+        """What tells apart channels that lie in the same files: bands of an image by their names, arrays by theirs."""
+        data = self.cohort.data
+        if get_layout(data.layout).names_arrays:
+            return [f"{name}: {array}" for name, array in data.channels.items()]
+        return self._channels
+
+    def _made_by(self, clusters: Clusters | None) -> MaskSource:
+        facts: dict[str, Any] = {
+            "background": str(self.asked.background),
+            "standardize": self.asked.standardize,
+            "channels": ", ".join(self._read_as),
+        }
         if self.encoder is not None:
             facts["model"] = self.encoder.card.weights_sha256
         if clusters is not None:
             facts["centers"] = clusters.model_dump(include=set(Clusters.model_fields), exclude_unset=True)
-        return card_of(self.cohort.data, self.asked.method, self.asked.scheme, facts)
+        return source_of(self.cohort.data, self.asked.method, self.asked.scheme, facts)
 
     @property
     def _points_of(self) -> PointsOf:
@@ -219,14 +241,14 @@ class ClusterRun:
         return ByClusters(self._points_of, self.asked.method, clusters, self.asked.memberships)
 
     def _earlier_clusters(self) -> Clusters | None:
-        """Those of the cohort in the folder, if its masks were made with them under the same settings."""
+        """The centers in the folder, if its masks are of a cohort and were made with them under the same settings."""
         file, stored = self.output / CENTERS, _stored(self.output)
         if self.asked.centers != COHORT or stored is None:
             return None
         with suppress(DataError):  # they are gone or damaged, and fitted again
             clusters = read_clusters(file)
             same_channels = (clusters.model_extra or {}).get("channels") == self._channels
-            if same_channels and stored.weights_sha256 == self._card(clusters).weights_sha256:
+            if same_channels and stored.weights_sha256 == self._made_by(clusters).weights_sha256:
                 say(f"the centers are those of {file}: to fit them again, give --overwrite instead of --continue")
                 return clusters
         return None
@@ -248,7 +270,7 @@ class ClusterRun:
             not tokens and len(clusters.centers[0]) != width
         ):
             raise DataError(
-                "other clusters than asked for",
+                "the centers do not match the options",
                 file=asked.centers,
                 found=f"{len(clusters.centers)} centers of {len(clusters.centers[0])} coordinates by {clusters.method}",
                 expected=f"{asked.method.clusters} of {width} by {asked.method.name}",
@@ -257,17 +279,17 @@ class ClusterRun:
         return clusters
 
 
-def _as_stored(card: ModelCard, folder: Path) -> ModelCard:
-    """A card of the same settings with the digest that the masks in a folder have, which covers the centers of their
+def _as_stored(made_by: MaskSource, folder: Path) -> MaskSource:
+    """The same settings with the digest that the masks in a folder have, which covers the centers of their
     cohort; unchanged where there are none. Their entries say whether they are masks of a cohort (`_how`)."""
     stored = _stored(folder)
-    if stored is not None and stored.architecture == card.architecture.model_dump(mode="json"):
-        return card.model_copy(update={"weights_sha256": stored.weights_sha256})
-    return card
+    if stored is not None and stored.weights_sha256 and stored.architecture == made_by.architecture:
+        return replace(made_by, weights_sha256=stored.weights_sha256)
+    return made_by
 
 
 def _stored(folder: Path) -> StoredPredictions | None:
-    """predictions.json; None where there is none, or what `Index` will refuse."""
+    """predictions.json; None where it is missing, or cannot be read, which `Index` refuses."""
     with suppress(SegcctError):
         return StoredPredictions.from_json(read_object(folder / INDEX), folder / INDEX)
     return None
@@ -278,7 +300,7 @@ def _require_same_points(clusters: Clusters, points: Mapping[str, Any], file: st
     stored["model"] = (clusters.model_extra or {}).get("model")  # none for clusters of intensities
     if other := [name for name, value in points.items() if stored[name] != value]:
         raise DataError(
-            f"the centers are of points that were made in another way: other {', '.join(other)}",
+            f"the centers were fitted to other points: different {', '.join(other)}",
             file=file,
             found=", ".join(f"{name} {stored[name] or 'none'}" for name in other),
             expected=", ".join(f"{name} {points[name] or 'none'}" for name in other),

@@ -10,13 +10,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from segcct.cluster import fuzzy_kmeans
+from segcct.cluster import MOST_CLUSTERS, fuzzy_kmeans
 from segcct.datasets.label_schemes import Scheme
 from segcct.files.json_file import read_object
 from segcct.files.json_record import Record
 
 _BLOCK = 2**20
-MOST_CLUSTERS = 255
 
 
 class Clusters(Record):

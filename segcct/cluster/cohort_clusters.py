@@ -47,7 +47,7 @@ class CaseReader:
         return load_case(self.request, case, get_scheme("binary"), with_label=False)
 
     def points(self, case: Case) -> Points:
-        """Its points; of files named by URIs, which are fetched for it."""
+        """Its points; files named by URIs are fetched for it."""
         with local_case(case, Path(tempfile.gettempdir())) as here:
             return self.points_of(self.load(here))
 
@@ -92,7 +92,7 @@ class Cohort:
             why = "a case can no longer be read" if self.readable else ended
             raise DataError(f"no centers are fitted: {why}", found="; ".join(failed[0].reasons) if failed else None)
         if len(failed) == len(jobs):
-            raise DataError("none of the cases can be read", found=failed[0].kind)
+            raise DataError("none of the cases can be read", found="; ".join(failed[0].reasons))
         if failed:
             say(f"the centers are fitted without {counted(len(failed), 'case')} that cannot be read")
 

@@ -9,15 +9,10 @@ import numpy as np
 from segcct.cluster.clusters import Clusters
 from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError
-from segcct.images.background import background_value
+from segcct.runtime import background_value
 
 Background = float | str | None
 """The value that is left out: a number, `auto` for the constant around the image, None for nothing."""
-
-
-def parse_background(text: str) -> Background:
-    """The value of an option. Raises `ValueError` for anything else."""
-    return text if text == "auto" else None if text == "none" else float(text)
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,16 @@ import numpy as np
 from segcct.cluster import FUZZIFIER, MAX_ITERATIONS, TOLERANCE
 from segcct.cluster.cluster_fits import fit_histogram
 from segcct.cluster.cluster_input import read_as
-from segcct.cluster.clusters import MOST_CLUSTERS, Method
+from segcct.cluster.cluster_options import background, number_of_clusters
+from segcct.cluster.clusters import Method
 from segcct.cluster.histogram import Histogram
-from segcct.cluster.intensity_points import Background, IntensityPoints, parse_background
+from segcct.cluster.intensity_points import Background, IntensityPoints
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, SegcctError
 from segcct.files.file_names import case_name
 from segcct.files.remote_file import fetch, is_uri, path_of
+from segcct.option_types import number_above, positive_int
 from segcct.predictions.prediction_request import Request, load_case
 
 
@@ -101,32 +103,16 @@ def _print(lines: Iterable[str]) -> None:
         print(line)
 
 
-def _clusters(text: str) -> int:
-    if not text.isdecimal() or not 2 <= int(text) <= MOST_CLUSTERS:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 2 to {MOST_CLUSTERS}")
-    return int(text)
-
-
-def _fuzzifier(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 1")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m segcct.cluster.streaming", allow_abbrev=False)
     steps = parser.add_subparsers(dest="step", required=True)
     count = steps.add_parser("map", help="count the intensities of files")
-    count.add_argument("--background", type=parse_background, default="auto")
+    count.add_argument("--background", type=background, default="auto")
     add = steps.add_parser("reduce", help="add the counts, and fit centers")
-    add.add_argument("--clusters", type=_clusters)
-    add.add_argument("--fuzzifier", type=_fuzzifier, default=FUZZIFIER)
-    add.add_argument("--tolerance", type=float, default=TOLERANCE)
-    add.add_argument("--max-iterations", type=int, default=MAX_ITERATIONS)
+    add.add_argument("--clusters", type=number_of_clusters)
+    add.add_argument("--fuzzifier", type=number_above(1), default=FUZZIFIER)
+    add.add_argument("--tolerance", type=number_above(0), default=TOLERANCE)
+    add.add_argument("--max-iterations", type=positive_int, default=MAX_ITERATIONS)
     return parser
 
 

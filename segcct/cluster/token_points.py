@@ -16,6 +16,7 @@ from segcct.cluster.intensity_points import Background, is_inside
 from segcct.datasets.case import LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import ModelError
+from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import finite, in_batches, padded_pixels
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import load_network
@@ -104,7 +105,7 @@ class TokenEncoder:
 
     def __init__(self, folder: Path, how: InferenceSettings, background: Background) -> None:
         self.card = load_card(folder)
-        network = load_network(folder, self.card).to(how.device).eval()
+        network = load_network(folder, self.card).to(pick_device(how.device)).eval()
         self.encode, self.step = _encoder_of(network, folder, self.card.architecture.name)
         self.how, self.background = how, background
         self.preparation = Preparation.of(self.card.data_section(Path()))

@@ -6,11 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.parser import Commands, add_command, add_network_options, fraction, inference_of
+from segcct.commands.parser import Commands, add_command, add_network_options, inference_of
+from segcct.option_types import fraction
 from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
+    from segcct.inference.unseen_cases import UnseenCases
+    from segcct.model_card import ModelCard
     from segcct.quality.quality_model import QualityModel
 
 
@@ -53,12 +56,11 @@ def add_calibrate(commands: Commands) -> None:
 
 def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.case_runner import failures, values
-    from segcct.errors import ConfigError, DataError, HubError, items
+    from segcct.errors import DataError, HubError, items
     from segcct.files.json_file import write_json
     from segcct.hub import hub_name, is_on_hub
     from segcct.inference.ensemble import find_members
     from segcct.inference.predictor import Predictor
-    from segcct.inference.unseen_cases import unseen_by_ensemble, unseen_by_runs
     from segcct.model_card import load_card
     from segcct.progress import Progress, say
     from segcct.provenance import versions
@@ -73,19 +75,9 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
             file=hub_name(each),
             remedy="Calibrate in the run folder that it was pushed from, and push it again",
         )
-    members, how = find_members(arguments.i2m), inference_of(arguments)
-    card, *others = map(load_card, members)
-    if others:
-        if arguments.folds:
-            raise ConfigError("--folds stand in for one model, and --i2m is an ensemble", remedy="Leave --folds out")
-        card = Predictor.card_of(members)
-        models = [unseen_by_ensemble(members, arguments.input, how)]
-        classes = tuple(card.classes)
-        held_out = f"{counted(len(models[0].cases), 'case')} that none of the {len(members)} members was trained on"
-        say(f"calibrating on {held_out}; evaluate the estimate on other cases")
-    else:
-        models = unseen_by_runs(find_members(arguments.folds or members), arguments.input, how)
-        classes = steps.check_folds(members[0], card, models)
+    members = find_members(arguments.i2m)
+    card = load_card(members[0]) if len(members) == 1 else Predictor.card_of(members)
+    models, classes = _unseen(arguments, members, card)
     outcomes = []
     for number, unseen in enumerate(models, start=1):
         outcomes += steps.measure_cases(unseen, progress=Progress(f"measuring run {number} of {len(models)}"))
@@ -94,7 +86,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     if reasons and not rows:
         raise DataError(f"none of the cases can be measured:{items(reasons)}")
     sources = [unseen.predictor.card.weights_sha256 for unseen in models]
-    model = steps.calibrate(rows, classes, sources=sources, ensemble=models[0] if others else None)
+    model = steps.calibrate(rows, classes, sources=sources, ensemble=models[0] if len(members) > 1 else None)
     model = model.model_copy(update={"flag_below": arguments.flag_below})
     file = estimate_file(members, card)
     write_json(file, {**model.to_json(), **identity_of_masks(card), "provenance": versions()})
@@ -104,7 +96,29 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
             f"{counted(len(reasons), 'case')} failed; the estimate of the others is in {file}:{items(reasons)}"
         )
     predict = ("predict", "--model", *arguments.i2m, "--input", "SCANS", "--output", "DIR")
-    return Outcome(f"wrote {file}, by which predict writes quality.csv too", predict)
+    return Outcome(f"wrote {file}, with which predict also writes quality.csv", predict)
+
+
+def _unseen(
+    arguments: argparse.Namespace, members: tuple[Path, ...], card: ModelCard
+) -> tuple[list[UnseenCases], tuple[str, ...]]:
+    """The cases that each model, or the ensemble of all, was not trained on; and the classes."""
+    from segcct.errors import ConfigError
+    from segcct.inference.ensemble import find_members
+    from segcct.inference.unseen_cases import unseen_by_ensemble, unseen_by_runs
+    from segcct.progress import say
+    from segcct.quality.calibration_run import check_folds
+
+    how = inference_of(arguments)
+    if len(members) == 1:
+        models = unseen_by_runs(find_members(arguments.folds or members), arguments.input, how)
+        return models, check_folds(members[0], card, models)
+    if arguments.folds:
+        raise ConfigError("--folds stand in for one model, and --i2m is an ensemble", remedy="Leave --folds out")
+    unseen = unseen_by_ensemble(members, arguments.input, how)
+    held_out = f"{counted(len(unseen.cases), 'case')} that none of the {len(members)} members was trained on"
+    say(f"calibrating on {held_out}; evaluate the estimate on other cases")
+    return [unseen], tuple(card.classes)
 
 
 def _print(model: QualityModel) -> None:

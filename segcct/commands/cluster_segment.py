@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from segcct.cluster import (
     PER_CASE,
     TOLERANCE,
 )
+from segcct.cluster.cluster_options import background, number_of_clusters
 from segcct.commands.cohort_options import add_cohort_options, add_max_failures
 from segcct.commands.parser import (
     Commands,
@@ -28,14 +28,14 @@ from segcct.commands.parser import (
     add_network_options,
     engine_of,
     inference_of,
-    number_above,
-    positive_int,
     refuse_unused,
 )
+from segcct.option_types import number_above, positive_int
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
-    from segcct.cluster.intensity_points import Background
+    from segcct.case_runner import Backend
+    from segcct.cluster.cluster_run import Clustering
 
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
 _FITTED = _METHODS[:3]
@@ -50,68 +50,9 @@ def add_cluster_segment(commands: Commands) -> None:
         "segment scans without labels: fuzzy k-means and others",
         takes_keys=True,
     )
-    parser.add_argument(
-        "--input",
-        type=Path,
-        required=True,
-        help="a file, a folder of DICOM slices, or a folder of scans in any layout, which its names show",
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks go")
-    parser.add_argument(
-        "--method",
-        choices=_METHODS,
-        default="fuzzy-kmeans",
-        help="canny gives edges, normalized-cut the two parts of every slice (default %(default)s)",
-    )
-    parser.add_argument(
-        "--clusters", type=_clusters, metavar="N", help=f"how many, background left out (default {CLUSTERS})"
-    )
-    parser.add_argument(
-        "--centers",
-        default=PER_CASE,
-        metavar=f"{PER_CASE}|{COHORT}|FILE",
-        help="fitted to each case, to all cases together, or those of a centers.json (default %(default)s)",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="read the scans as this experiment does; keys may follow, such as --data.label_map",
-    )
-    parser.add_argument("--channels", nargs="+", metavar="NAME", help="only these channels (default: all)")
-    tokens = "cluster the tokens of this cct_unet model instead of intensities"
-    add_model(parser, "--model", required=False, help=tokens)
-    parser.add_argument(
-        "--background",
-        type=_background,
-        default="auto",
-        metavar="auto|none|VALUE",
-        help="intensity that is left out; auto: the constant around the image, if there is one (default %(default)s)",
-    )
-    parser.add_argument(
-        "--standardize",
-        action="store_true",
-        help="give every case mean 0 and standard deviation 1 first; several channels are always standardized",
-    )
-    parser.add_argument(
-        "--fuzzifier",
-        type=number_above(1),
-        metavar="M",
-        help=f"exponent of the memberships, above 1 (default {FUZZIFIER:g}, for tokens {FUZZIFIER_OF_TOKENS:g})",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=number_above(0),
-        default=TOLERANCE,
-        help="stop when no center moves by more, in standard deviations (default %(default)s)",
-    )
-    parser.add_argument(
-        "--max-iterations",
-        type=positive_int,
-        default=MAX_ITERATIONS,
-        metavar="N",
-        help="stop after these (default %(default)s)",
-    )
+    _add_scans(parser)
+    _add_points(parser)
+    _add_method(parser)
     parser.add_argument(
         "--memberships", action="store_true", help="also write the membership in each cluster as a volume"
     )
@@ -123,14 +64,90 @@ def add_cluster_segment(commands: Commands) -> None:
     add_network_options(parser)
 
 
+def _add_scans(parser: argparse.ArgumentParser) -> None:
+    """Register what is segmented: --input, --output, --config, --channels."""
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="a file, a folder of DICOM slices, or a folder of scans in any layout that its file names show",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks go")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read the scans as this experiment does; keys may follow, such as --data.label_map",
+    )
+    parser.add_argument("--channels", nargs="+", metavar="NAME", help="only these channels (default: all)")
+
+
+def _add_points(parser: argparse.ArgumentParser) -> None:
+    """Register what is clustered: --model, --background, --standardize."""
+    tokens = "cluster the tokens of this cct_unet model instead of intensities"
+    add_model(parser, "--model", required=False, help=tokens)
+    parser.add_argument(
+        "--background",
+        type=background,
+        default="auto",
+        metavar="auto|none|VALUE",
+        help="intensity that is left out; auto: the constant around the image, if there is one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--standardize",
+        action="store_true",
+        help="give every case mean 0 and standard deviation 1 first; several channels are always standardized",
+    )
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    """Register how: --method, --clusters, --centers, --fuzzifier, --tolerance, --max-iterations."""
+    parser.add_argument(
+        "--method",
+        choices=_METHODS,
+        default="fuzzy-kmeans",
+        help="canny gives edges, normalized-cut the two parts of every slice (default %(default)s)",
+    )
+    parser.add_argument(
+        "--clusters",
+        type=number_of_clusters,
+        metavar="N",
+        help=f"number of clusters besides the background (default {CLUSTERS})",
+    )
+    parser.add_argument(
+        "--centers",
+        default=PER_CASE,
+        metavar=f"{PER_CASE}|{COHORT}|FILE",
+        help="fit centers to each case or all cases together, or read them from a centers.json (default %(default)s)",
+    )
+    parser.add_argument(
+        "--fuzzifier",
+        type=number_above(1),
+        metavar="M",
+        help=f"exponent of the memberships, above 1 (default {FUZZIFIER:g}, for tokens {FUZZIFIER_OF_TOKENS:g})",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=number_above(0),
+        default=TOLERANCE,
+        help="stop when no center moves farther than this, in standard deviations (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-iterations",
+        type=positive_int,
+        default=MAX_ITERATIONS,
+        metavar="N",
+        help="stop after N iterations (default %(default)s)",
+    )
+
+
 def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     refuse_unused(arguments, _unused(arguments))
     engine, encoder = engine_of(arguments), None
     if engine is not None and not arguments.status:
         engine.begin()  # while this process imports what it needs
 
-    from segcct.cluster.cluster_run import Clustering, ClusterRun
-    from segcct.cluster.clusters import Method
+    from segcct.cluster.cluster_run import ClusterRun
     from segcct.errors import DataError
     from segcct.plurals import counted
     from segcct.predictions.mask_folder import existing_of
@@ -141,21 +158,9 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         from segcct.cluster.token_points import TokenEncoder
 
         encoder = TokenEncoder(arguments.model, inference_of(arguments), arguments.background)
-    fuzzifier = arguments.fuzzifier or (FUZZIFIER if encoder is None else FUZZIFIER_OF_TOKENS)
-    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters or CLUSTERS
-    asked = Clustering(
-        Method(arguments.method, clusters, fuzzifier, arguments.tolerance, arguments.max_iterations),
-        centers=arguments.centers,
-        background=arguments.background,
-        standardize=arguments.standardize,
-        memberships=arguments.memberships,
-        backend="serial" if arguments.workers == 1 else "threads",
-        workers=arguments.workers,
-        max_failures=arguments.max_failures,
-    )
     with case_backend(None if arguments.status else engine) as backend:
         run = ClusterRun.of(
-            asked if backend is None else replace(asked, backend=backend),
+            _clustering(arguments, backend),
             arguments.input,
             arguments.output,
             config=arguments.config,
@@ -172,10 +177,30 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     if predictions.problem:
         raise DataError(predictions.problem)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"
-    if not any(case.label for case in run.request.cases):
+    labeled_patients = {case.patient for case in run.request.cases if case.label}
+    if arguments.anonymize or len(labeled_patients) < 2:  # which assign-clusters refuses
         return Outcome(wrote)
     folders = ("--prediction", arguments.output, "--reference", arguments.input)
     return Outcome(wrote, ("assign-clusters", *folders, "--output", arguments.output.parent / "classes"))
+
+
+def _clustering(arguments: argparse.Namespace, backend: Backend | None) -> Clustering:
+    """The options; cases are processed here where `backend` is None."""
+    from segcct.cluster.cluster_run import Clustering
+    from segcct.cluster.clusters import Method
+
+    fuzzifier = arguments.fuzzifier or (FUZZIFIER if arguments.model is None else FUZZIFIER_OF_TOKENS)
+    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters or CLUSTERS
+    return Clustering(
+        Method(arguments.method, clusters, fuzzifier, arguments.tolerance, arguments.max_iterations),
+        centers=arguments.centers,
+        background=arguments.background,
+        standardize=arguments.standardize,
+        memberships=arguments.memberships,
+        backend=backend or ("serial" if arguments.workers == 1 else "threads"),
+        workers=arguments.workers,
+        max_failures=arguments.max_failures,
+    )
 
 
 def _unused(arguments: argparse.Namespace) -> list[tuple[bool, str, Sequence[str]]]:
@@ -207,7 +232,7 @@ def add_assign_clusters(commands: Commands) -> None:
         type=_folds,
         default=5,
         metavar="K",
-        help="parts of the patients: those of one are relabeled as the others say (default %(default)s)",
+        help="divide the patients into K parts, and relabel each by what fits the others best (default %(default)s)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
 
@@ -233,22 +258,7 @@ def _assign_clusters(arguments: argparse.Namespace) -> Outcome:
     return Outcome(wrote, (*evaluate, "--output", output.parent / "evaluation"))
 
 
-def _clusters(text: str) -> int:
-    if not text.isdecimal() or not 2 <= int(text) <= 255:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of clusters from 2 to 255")
-    return int(text)
-
-
 def _folds(text: str) -> int:
     if positive_int(text) < 2:
         raise argparse.ArgumentTypeError(f"{text} is not a number of folds of at least 2")
     return int(text)
-
-
-def _background(text: str) -> Background:
-    from segcct.cluster.intensity_points import parse_background
-
-    try:
-        return parse_background(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is neither auto, none nor an intensity") from None

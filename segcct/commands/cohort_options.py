@@ -1,22 +1,22 @@
-"""The options of a prediction of many cases: going on after an interruption, parts of a cohort, how far it is."""
+"""Options for predicting many cases: continuing after an interruption, parts of a cohort, reports of progress."""
 
 from __future__ import annotations
 
 import argparse
 
-from segcct.commands.parser import non_negative_int
+from segcct.option_types import non_negative_int
 
 
 def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """Register --overwrite, --continue, --shard and --status; returns the group of the last, which does not go with
-    others that predict nothing."""
+    """Register --overwrite, --continue, --shard and --status; returns the group of the last, which excludes
+    other options that predict nothing."""
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     earlier.add_argument(
         "--continue",
         dest="continue_",
         action="store_true",
-        help="predict what is missing: keep the masks that are whole, by the same model under the same settings, of "
+        help="predict only what is missing: keep complete masks that the same model made under the same settings, of "
         "inputs that have not changed since",
     )
     parser.add_argument(
@@ -30,7 +30,7 @@ def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExc
     planning.add_argument(
         "--status",
         action="store_true",
-        help="only say what this command has finished, what is missing, and what failed and why",
+        help="only report what this command has finished, what is missing, and what failed and why",
     )
     return planning
 
@@ -41,8 +41,8 @@ def add_planning_options(parser: argparse.ArgumentParser, planning: argparse._Mu
     planning.add_argument(
         "--dry-run",
         action="store_true",
-        help="only say how many cases and gigabytes this command would predict, and from a few of them how long it "
-        "would take",
+        help="only report how many cases and gigabytes this command would predict, and how long it would take, "
+        "estimated from a few of them",
     )
 
 

@@ -12,8 +12,8 @@ from segcct.commands.parser import (
     add_model,
     add_network_options,
     inference_of,
-    positive_int,
 )
+from segcct.option_types import positive_int
 from segcct.tasks.task import Outcome
 
 

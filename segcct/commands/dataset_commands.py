@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, non_negative_int, positive_int
+from segcct.commands.parser import Commands, add_command
+from segcct.option_types import non_negative_int, positive_int
 from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
@@ -35,7 +36,7 @@ def add_check(commands: Commands) -> None:
     """Verification before training."""
     parser = add_command(commands, "check", _check, "verify a dataset and print every problem", takes_keys=True)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, as YAML")
-    parser.add_argument("--quick", action="store_true", help="headers only, as training does before it begins")
+    parser.add_argument("--quick", action="store_true", help="check headers only, as training does before it begins")
     parser.add_argument(
         "--lines",
         type=non_negative_int,
@@ -113,7 +114,7 @@ def _check(arguments: argparse.Namespace) -> Outcome:
         print(f"not read: {line}")
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
-        what = f"{errors} problem{'' if errors == 1 else 's'}, listed above"
+        what = f"{counted(errors, 'problem')}, listed above"
         raise DataError(what, file=config.data.root, remedy="Fix them and check again")
     train = (task.command, "--config", arguments.config, *arguments.keys)
     return Outcome(f"no problems found in {config.data.root}", train)

@@ -13,7 +13,7 @@ def add_doctor(commands: Commands) -> None:
     """What this machine is, and what that means."""
     parser = add_command(commands, "doctor", _doctor, "report versions, hardware, measured speed and what is missing")
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
-    parser.add_argument("--no-speed", action="store_true", help="leave out what is timed")
+    parser.add_argument("--no-speed", action="store_true", help="skip the speed measurements")
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, add_model, positive_int
+from segcct.commands.parser import Commands, add_command, add_model
+from segcct.option_types import positive_int
 from segcct.tasks.task import Outcome
 
 
@@ -26,7 +27,7 @@ def add_export(commands: Commands) -> None:
     parser.add_argument(
         "--input",
         type=Path,
-        help="scans or images to verify by, and to calibrate --int8; default: the training cases of the run",
+        help="scans or images to verify the file with, and to calibrate --int8; default: the training cases of the run",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists already")
 

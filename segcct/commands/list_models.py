@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from segcct.commands.parser import Commands, add_command, positive_int
+from segcct.commands.parser import Commands, add_command
+from segcct.option_types import positive_int
 
 
 def add_models(commands: Commands) -> None:

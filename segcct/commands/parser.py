@@ -1,15 +1,15 @@
-"""What the parsers of several commands have in common: types of options, and the options of all that run a network."""
+"""What the parsers of several commands have in common: the options of all that run a network, and of others."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from segcct.errors import ConfigError
+from segcct.option_types import positive_int
 
 if TYPE_CHECKING:
     from segcct.inference.inference_settings import InferenceSettings
@@ -190,46 +190,6 @@ def refuse_unused(arguments: argparse.Namespace, unused: Iterable[tuple[bool, st
 def flag_of(name: str) -> str:
     """The option of an argument: `keep_largest` -> `--keep-largest`."""
     return "--" + name.rstrip("_").replace("_", "-")
-
-
-def fraction(text: str) -> float:
-    """An option's value above 0, at most 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and at most 1")
-    return value
-
-
-def number_above(least: float) -> Callable[[str], float]:
-    """The type of an option whose value is above `least`, and finite."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not a number above {least:g}")
-        return value
-
-    return parse
-
-
-def non_negative_int(text: str) -> int:
-    """An option's value that may be 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
-    return int(text)
-
-
-def positive_int(text: str) -> int:
-    """An option's value that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def command_line(*words: object) -> str:

@@ -20,10 +20,9 @@ from segcct.commands.parser import (
     engine_of,
     flag_of,
     inference_of,
-    number_above,
-    positive_int,
     refuse_unused,
 )
+from segcct.option_types import number_above, positive_int
 from segcct.predictions.mask_options import MASK_FORMATS, MaskOptions
 from segcct.tasks.task import Outcome, TaskRow
 from segcct.tasks.task_options import CohortOptions, EvaluateOptions, PredictOptions, ReportOptions
@@ -253,13 +252,14 @@ def _report(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_evaluation
 
     report = _checked_function(task_of_evaluation(arguments.evaluation), "report", arguments.evaluation, arguments)
+    refuse_unused(arguments, [(arguments.picture is None, "without a --picture", ("case", "channel"))])
     options = ReportOptions(arguments.picture, arguments.case, arguments.channel)
     return report(arguments.evaluation, arguments.output, options)
 
 
 def _checked_function(row: TaskRow, command: str, file: Path, arguments: argparse.Namespace) -> Callable[..., Outcome]:
-    """What a command does with `file`, which is of this task. Raises `ConfigError` where that is nothing, or for an
-    option that the task does not use."""
+    """The function by which a command handles `file`, which is of this task. Raises `ConfigError` if there is none, or
+    for an option that the task does not use."""
     function, used = row.function(command, file), row.options(command)
     unused = [name for name in vars(arguments) if name not in OF_EVERY_TASK and flag_of(name) not in used]
     refuse_unused(arguments, [(True, f"for {row.name}", unused)])
@@ -267,6 +267,6 @@ def _checked_function(row: TaskRow, command: str, file: Path, arguments: argpars
 
 
 def _begin(engine: SparkEngine | None) -> None:
-    """Start Spark while this process imports PyTorch: whatever is imported before this does without it."""
+    """Start Spark, which gets ready while this process imports PyTorch; imports before this call do not overlap it."""
     if engine is not None:
         engine.begin()

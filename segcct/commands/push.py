@@ -17,7 +17,9 @@ def add_push(commands: Commands) -> None:
     parser.add_argument("model", type=Path, metavar="RUN/best", help="a trained model's folder")
     parser.add_argument("repository", metavar="OWNER/NAME", help="where it goes; made if it is missing")
     _add_description(parser)
-    parser.add_argument("--public", action="store_true", help="a new repository is open to all, and not only to you")
+    parser.add_argument(
+        "--public", action="store_true", help="make a new repository public; without it, only you can see it"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the description and the files, and upload nothing"
     )
@@ -32,7 +34,7 @@ def add_bundle(commands: Commands) -> None:
 
 
 def _add_description(parser: argparse.ArgumentParser) -> None:
-    """What the description of a model says that is not in its folder."""
+    """Register what the description of a model says that its folder does not."""
     parser.add_argument("--license", default="", help="required: its license, such as apache-2.0 or cc-by-nc-4.0")
     parser.add_argument("--training-data", default="", metavar="TEXT", help="required: the data it was trained on")
     parser.add_argument(

@@ -42,7 +42,8 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     from segcct.inference.unseen_cases import unseen_by_runs
     from segcct.model_card import load_card
     from segcct.progress import Progress
-    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_for, table_of, try_all, try_together
+    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_for, try_all, try_together
+    from segcct.tasks.segmentation.postprocessing_table import table_of
 
     models = find_members(arguments.model)
     classes = {model: tuple(load_card(model).classes) for model in models}

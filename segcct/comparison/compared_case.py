@@ -23,6 +23,7 @@ from segcct.comparison.comparison_record import (
 from segcct.datasets.case import LoadedCase
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
+from segcct.inference.predictor import Segmented
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_counts, label_map_accuracy
 from segcct.metrics.defined_values import mean_of
@@ -73,15 +74,7 @@ def compare_case(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | 
     """
     result = cycles.of_scan(loaded, count_agreement=quality is not None)
     made, classes, prediction = result.made, result.made.classes, result.segmented.full
-    estimate: dict[str, EstimatedDice | None] | None = None
-    missing: list[str] | None = None
-    if quality is not None:
-        features = features_of_case(cycles.predictor, result.segmented)
-        estimate = {
-            name: None if one is None else EstimatedDice(dice=one.dice, low=one.low, high=one.high)
-            for name, one in quality.estimates(features).items()
-        }
-        missing = quality.missed(features)
+    estimate, missing = _estimates(cycles, result.segmented, quality)
     reference = None if loaded.label is None else np.asarray(result.case.for_segmenter.full_label)
     reconstruction = {PREDICTED: _reconstructed(made)}
     cycle = {PREDICTED: _agreement(result.again, made.label, classes)}
@@ -145,6 +138,20 @@ def _viewed(pair: ChannelPair, choice: SliceChoice) -> Channel:
     error = figures.heat(np.abs(original - reconstruction) / (window.high - window.low) / FULL_ERROR)
     stacks = {"original": window.apply(original), "reconstruction": window.apply(reconstruction), "error": error}
     return Channel(stacks, f", normalized to 0..1: {window.text}, the same for original and reconstruction")
+
+
+def _estimates(
+    cycles: Cycles, segmented: Segmented, quality: QualityModel | None
+) -> tuple[dict[str, EstimatedDice | None] | None, list[str] | None]:
+    """`CaseFigures.estimate` and `CaseFigures.missing`."""
+    if quality is None:
+        return None, None
+    features = features_of_case(cycles.predictor, segmented)
+    estimates = {
+        name: None if one is None else EstimatedDice(dice=one.dice, low=one.low, high=one.high)
+        for name, one in quality.estimates(features).items()
+    }
+    return estimates, quality.missed(features)
 
 
 def _overlap(

@@ -40,13 +40,13 @@ def _error_reduction(summary: ComparisonSummary) -> str:
     if reduction is None:
         return "The generator is not evaluated: no predicted mask holds a structure."
     if reduction <= 0:
-        return f"The generator does no better than class means in the foreground ({-100 * reduction:.0f}% more RMSE)."
+        return f"The generator does no better than class means in the foreground ({-100 * reduction:z.0f}% more RMSE)."
     sentence = f"The foreground RMSE of the generator is {100 * reduction:.0f}% below that of class means"
     if by_slice is None:
         return f"{sentence}."
     if by_slice > 0:
         return f"{sentence}; {100 * by_slice:.0f}% below that of the means of each slice, which its style code knows."
-    return f"{sentence}, but not below that of the means of each slice, which its style code knows: no structure."
+    return f"{sentence}, but not below that of each slice's means, which its style code knows: it adds no structure."
 
 
 def _cycle(summary: ComparisonSummary) -> list[str]:

@@ -16,7 +16,7 @@ from segcct.comparison.comparison_record import (
     EstimatedDice,
     RegionMeans,
 )
-from segcct.comparison.comparison_summary import DEFINITIONS, ENOUGH_MASKS, Cases, ClassValueOf, ValueOf, class_pairs
+from segcct.comparison.comparison_summary import ENOUGH_MASKS, Cases, ClassValueOf, ValueOf, class_pairs
 from segcct.figures import HEAT
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
 from segcct.metrics.ranking import spearman
@@ -112,7 +112,7 @@ def comparison_page(comparison: Comparison, viewers: Mapping[str, Viewer], quali
         channels_note=_channels_note(viewers, comparison.channels),
         calibration=None if quality is None else str(quality.facts.get("summary", "")),
         leave_one_out=quality.facts.get("leave_one_out", ()) if quality else (),
-        definitions=list(DEFINITIONS.items()),
+        definitions=list(comparison.definitions.items()),
         provenance=provenance({**comparison.models, "Report": comparison.provenance}),
     )
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segcct.case_runner import CaseJob, Done, Failed, failures, run_cases
+from segcct.case_runner import CaseJob, CaseOutcome, Done, Failed, failures, run_cases
 from segcct.comparison.compared_case import case_viewer, compare_case
 from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, Comparison
-from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
+from segcct.comparison.comparison_summary import definitions, ordered, summary_of
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, RunError, items
 from segcct.evaluation.prediction_folder import PredictionFolder
@@ -21,8 +20,9 @@ from segcct.evaluation.scoring import read_reference
 from segcct.files.atomic_file import OTHER_OUTPUT, refuse_existing
 from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import exclusive
-from segcct.files.private_file import new_key, pseudonym
+from segcct.files.pseudonyms import new_key, pseudonym
 from segcct.images.content_digest import content_digest
+from segcct.images.volume import says_synthetic
 from segcct.inference.cycle import Cycles
 from segcct.model_card import SchemeCard
 from segcct.plurals import counted, listed
@@ -120,17 +120,11 @@ def write_comparison(
         labels = _references(request, references, cycles.predictor.scheme)
         key = _key_of(output) if anonymize else None
         cases = {_name(case.id, key): case for case in request.cases}
-        if anonymize:
+        if anonymize:  # the order must not reveal the ids
             cases = dict(sorted(cases.items()))
-        images = _IMAGES // max(1, len(cases))
-        slices = max(1, min(slices, images))
-        channels = max(1, min(_MOST_CHANNELS, images // slices))
+        slices, channels = _shown_per_case(len(cases), slices)
         work = _CompareCase(cycles, request, labels, quality, channels, slices, key)
-        jobs = [
-            CaseJob(case.id, (number, case), name if anonymize else None)
-            for number, (name, case) in enumerate(cases.items(), start=1)
-        ]
-        outcomes = list(run_cases(jobs, work, progress=progress))
+        outcomes = _compare(cases, work, progress)
         results = {outcome.name: outcome.value for outcome in outcomes if isinstance(outcome, Done)}
         failed = {
             outcome.name: outcome.kind if anonymize else outcome.reasons[0]
@@ -151,6 +145,22 @@ def write_comparison(
         problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {page}"
         raise DataError(f"{problem}:{items(reasons)}")
     return page
+
+
+def _shown_per_case(cases: int, slices: int) -> tuple[int, int]:
+    """Slices, at most as many as wanted, and channels of each of some cases; see `_IMAGES`."""
+    images = _IMAGES // max(1, cases)
+    slices = max(1, min(slices, images))
+    return slices, max(1, min(_MOST_CHANNELS, images // slices))
+
+
+def _compare(cases: Mapping[str, Case], work: _CompareCase, progress: Report | None) -> list[CaseOutcome[_Result]]:
+    """What becomes of each case; failures bear its name on the page, which may be hashed."""
+    jobs = [
+        CaseJob(case.id, (number, case), None if work.key is None else name)
+        for number, (name, case) in enumerate(cases.items(), start=1)
+    ]
+    return list(run_cases(jobs, work, progress=progress))
 
 
 def _key_of(output: Path) -> str:
@@ -209,7 +219,7 @@ def _comparison(
         scheme=StoredScheme(**SchemeCard.of(scheme).model_dump(mode="json")),
         channels=list(cycles.predictor.data.channels),
         units={"intensities": "normalized to 0..1", "psnr": "dB"},
-        definitions=DEFINITIONS,
+        definitions=definitions(None if quality is None else quality.level),
         synthetic=any(each.synthetic for each in results.values()),
         synthetic_training=segmenter.synthetic or generator.synthetic,
         summary=summary_of(cases, tuple(scheme.classes), None if quality is None else quality.flag_below),

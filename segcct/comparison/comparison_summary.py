@@ -25,11 +25,11 @@ Cases = Mapping[str, CaseFigures]
 ValueOf = Callable[[CaseFigures], float | None]
 """A figure of a case; None where it is not defined."""
 ClassValueOf = Callable[[CaseFigures, str], float | None]
-"""A figure of a class of a case, likewise."""
+"""The same of a class of a case."""
 ENOUGH_MASKS = 8
 """With fewer masks no correlation is stated."""
 DISTANCES = ("euclidean", "rmse", "mae", "psnr", "ssim", "correlation")
-DEFINITIONS = {
+_DEFINITIONS = {
     "M, I, M'": "M: the predicted mask. I: the image the generator makes of it. M': what the segmenter finds in I.",
     "Euclidean distance": "root of the summed squared differences of original and reconstruction over the voxels and "
     "channels of a region; it grows with their number, so compare it between images of one size only",
@@ -45,9 +45,18 @@ DEFINITIONS = {
     "pixel accuracy": "fraction of all voxels, background included, on which predicted mask and reference agree",
     "M → I → M'": "Dice, IoU and pixel accuracy of M' against M, on the slices that the generator makes, background "
     "included in the pixel accuracy; they say that mask and generator fit, not that the mask is right",
-    "estimated Dice": "from quality.json of the segmenter, with its 90% interval; not defined for an empty mask. A "
-    "structure that was not predicted counts as 0 where most such cases of the calibration held it",
 }
+
+
+def definitions(level: float | None) -> dict[str, str]:
+    """What the figures are. `level` is that of the intervals of the estimated Dice; None where nothing is estimated."""
+    if level is None:
+        return _DEFINITIONS
+    estimated = (
+        f"from quality.json of the segmenter, with its {100 * level:.0f}% interval; not defined for an empty mask. A "
+        "structure that was not predicted counts as 0 where most such cases of the calibration held it"
+    )
+    return {**_DEFINITIONS, "estimated Dice": estimated}
 
 
 def summary_of(cases: Cases, classes: Sequence[str], flag_below: float | None) -> ComparisonSummary:

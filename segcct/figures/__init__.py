@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from segcct.figures.choose import best_slice, content_box, focus_box, spread_slices
+from segcct.figures.choose import best_slice, focus_box, spread_slices
 from segcct.figures.colors import EXTRA, HEAT, MISSED, SWAPPED, class_colors, heat
 from segcct.figures.drawing import scale_bar
 from segcct.figures.intensity_window import Window, fixed_window, window
-from segcct.figures.outline import outlines, svg_path
-from segcct.figures.panels import case_panel, difference, masks_of
+from segcct.figures.outline import svg_path
+from segcct.figures.panels import case_panel, difference
 from segcct.figures.plane import Letters, Plane, plane_of
 
 __all__ = [
@@ -21,13 +21,10 @@ __all__ = [
     "best_slice",
     "case_panel",
     "class_colors",
-    "content_box",
     "difference",
     "fixed_window",
     "focus_box",
     "heat",
-    "masks_of",
-    "outlines",
     "plane_of",
     "scale_bar",
     "spread_slices",

@@ -8,8 +8,10 @@ import numpy as np
 
 _DARK = 24
 _NOISE = 0.03
+_MARGIN = 0.05
+"""Around the body, as a fraction of the longer side of its box."""
 _CONTEXT = 2.2
-"""A focused picture is this many times as long as the structures in it,"""
+"""A focused image is this many times as long as the structures in it,"""
 _LEAST = 0.45
 """at least this fraction of the body,"""
 _ASPECT = 0.75
@@ -48,34 +50,18 @@ def spread_slices(labels: Sequence[np.ndarray], count: int, *, include: int) -> 
     return indices
 
 
-def content_box(images: np.ndarray, labels: Sequence[np.ndarray], *, margin: float = 0.05) -> tuple[slice, slice]:
-    """Rows and columns that hold the body in any slice, with a margin, so that pictures are not mostly background.
+def focus_box(images: np.ndarray, labels: Sequence[np.ndarray]) -> tuple[slice, slice]:
+    """Rows and columns around the structures, with enough of the body to know where they are.
+
+    Small structures in a large field of view (a heart in a chest) stay legible; a large one, or none, shows the whole
+    body.
 
     Args:
         images: (D, H, W) uint8, windowed.
         labels: (D, H, W) labels that must stay inside.
-        margin: of the box, as a fraction of its longer side.
     """
-    bright, structure = (images > _DARK).any(axis=0), _footprint(images, labels)  # (H, W)
-    # A few bright pixels in a row are noise in the air around the body.
-    rows = np.flatnonzero((bright.mean(axis=1) > _NOISE) | structure.any(axis=1))
-    columns = np.flatnonzero((bright.mean(axis=0) > _NOISE) | structure.any(axis=0))
-    if rows.size == 0 or columns.size == 0:
-        return slice(0, images.shape[1]), slice(0, images.shape[2])
-    pad = max(2, round(margin * max(np.ptp(rows), np.ptp(columns))))
-    return (
-        slice(max(0, int(rows[0]) - pad), min(images.shape[1], int(rows[-1]) + pad + 1)),
-        slice(max(0, int(columns[0]) - pad), min(images.shape[2], int(columns[-1]) + pad + 1)),
-    )
-
-
-def focus_box(images: np.ndarray, labels: Sequence[np.ndarray]) -> tuple[slice, slice]:
-    """Rows and columns around the structures, with enough of the body to know where they are.
-
-    Small structures in a large field of view (a heart in a chest) stay legible; a large one shows the whole body.
-    Arguments as for `content_box`, which is the largest box there can be.
-    """
-    body, structure = content_box(images, labels), _footprint(images, labels)
+    structure = _footprint(images, labels)
+    body = _body_box(images, structure)
     if not structure.any():
         return body
     extents = [np.flatnonzero(structure.any(axis=1)), np.flatnonzero(structure.any(axis=0))]
@@ -97,6 +83,22 @@ def _footprint(images: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
     for label in labels:
         structure |= (label != 0).any(axis=0)
     return structure
+
+
+def _body_box(images: np.ndarray, structure: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that hold the body in any slice and the structures (H, W), with a margin, so that pictures are
+    not mostly background."""
+    bright = (images > _DARK).any(axis=0)  # (H, W)
+    # A few bright pixels in a row are noise in the air around the body.
+    rows = np.flatnonzero((bright.mean(axis=1) > _NOISE) | structure.any(axis=1))
+    columns = np.flatnonzero((bright.mean(axis=0) > _NOISE) | structure.any(axis=0))
+    if rows.size == 0 or columns.size == 0:
+        return slice(0, images.shape[1]), slice(0, images.shape[2])
+    pad = max(2, round(_MARGIN * max(np.ptp(rows), np.ptp(columns))))
+    return (
+        slice(max(0, int(rows[0]) - pad), min(images.shape[1], int(rows[-1]) + pad + 1)),
+        slice(max(0, int(columns[0]) - pad), min(images.shape[2], int(columns[-1]) + pad + 1)),
+    )
 
 
 def _around(middle: float, length: float, within: slice) -> slice:

@@ -30,7 +30,7 @@ def class_colors(count: int) -> tuple[str, ...]:
     """Colors (`#rrggbb`) of `count` classes, background not counted.
 
     The first n colors are the same for every count, so a class keeps its color. Beyond sixteen classes hues are
-    spread by the golden ratio: distinct, but no longer promised to be so for color-blind readers.
+    spread by the golden ratio: distinct, but not necessarily so for color-blind readers.
     """
     return _TABLE[:count] + tuple(_generated(index) for index in range(len(_TABLE), count))
 

@@ -82,7 +82,7 @@ def draw_letters(picture: Image.Image, letters: Letters | None, size_px: int) ->
 
 def scale_bar(width_units: float) -> float:
     """Length of a scale bar for a picture that wide: 1, 2 or 5 times a power of ten, at most a third of the width."""
-    limit = width_units / 3
+    limit = width_units / 3 * (1 + 1e-9)  # 0.3 / 3 is a little below 0.1
     power = 10.0 ** np.floor(np.log10(limit))
     return float(max(step * power for step in (1, 2, 5) if step * power <= limit))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_PERCENTILES = (0.5, 99.5)
 _CONSTANT_FRACTION = 0.1
 """A single value of more than this fraction of the voxels is background, not tissue."""
 
@@ -30,7 +31,7 @@ class Window:
         return gray
 
 
-def window(image: np.ndarray, low_pct: float = 0.5, high_pct: float = 99.5) -> Window:
+def window(image: np.ndarray) -> Window:
     """Window between two percentiles of the tissue.
 
     Voxels that share one value (a masked or padded background, whatever that value is) are left out when they are more
@@ -43,12 +44,12 @@ def window(image: np.ndarray, low_pct: float = 0.5, high_pct: float = 99.5) -> W
     tissue = values
     if unique.size > 2 and counts.max() > _CONSTANT_FRACTION * values.size:
         tissue = values[values != unique[counts.argmax()]]
-    low, high = (float(edge) for edge in np.percentile(tissue, [low_pct, high_pct]))
+    low, high = (float(edge) for edge in np.percentile(tissue, _PERCENTILES))
     if high <= low:
         low, high = float(unique[0]), float(unique[-1])
     if high <= low:
         high = low + 1.0
-    return Window(low, high, f"percentiles {low_pct:g} and {high_pct:g}")
+    return Window(low, high, "percentiles {:g} and {:g}".format(*_PERCENTILES))
 
 
 def fixed_window(level: float, width: float) -> Window:
@@ -60,5 +61,5 @@ def fixed_window(level: float, width: float) -> Window:
 
 def _number(value: float) -> str:
     """Three significant digits, with a true minus sign."""
-    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return ("0" if text == "-0" else text).replace("-", "\N{MINUS SIGN}")
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:z.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")

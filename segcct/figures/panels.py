@@ -53,19 +53,19 @@ def case_panel(
     note += f" · {' and '.join(unknown)} unknown" if unknown else ""
     colors = class_colors(len(classes))
     draw = partial(_picture, gray, pixel_mm=pixel_mm, letters=letters, size_px=size_px)
-    pictures = [("Image", draw({}, ())), ("Prediction", draw(masks_of(prediction, classes), colors))]
+    pictures = [("Image", draw({}, ())), ("Prediction", draw(_masks_of(prediction, classes), colors))]
     last_legend: dict[str, str] = {}
     if reference is not None:
         last_legend = _DIFFERENCES
         parts, tints = difference(reference, prediction), tuple(_DIFFERENCES.values())
-        pictures.insert(1, ("Reference", draw(masks_of(reference, classes), colors)))
+        pictures.insert(1, ("Reference", draw(_masks_of(reference, classes), colors)))
         pictures.append(("Difference", draw(parts, tints, fill=0.6, line_px=1, dim=0.7)))
     legend = {_scored(name, scores): color for name, color in zip(classes, colors, strict=True)}
     sheet = draw_sheet(pictures, title, note, legend, last_legend)
     return encode(sheet, None if image.ndim == 3 else (*colors, *last_legend.values()))
 
 
-def masks_of(label: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
+def _masks_of(label: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
     """(H, W) class indices -> mask per class, in order."""
     return {name: label == index for index, name in enumerate(classes, start=1)}
 

@@ -53,26 +53,19 @@ class Plane:
         return np.flip(np.transpose(volume, self.order), self.flips)
 
 
-def plane_of(
-    shape_xyz: Sequence[int],
-    affine: np.ndarray | None,
-    spacing_mm: Sequence[float] | None,
-    view: View | None = None,
-) -> Plane:
-    """The plane to look at a volume in.
+def plane_of(shape_xyz: Sequence[int], affine: np.ndarray | None, spacing_mm: Sequence[float] | None) -> Plane:
+    """The plane that a scan was acquired in (across its thickest voxels), axial where they are cubes.
 
     Args:
         shape_xyz: shape of the stored volume.
         affine: (4, 4), voxel -> RAS mm; None where the file holds no geometry.
         spacing_mm: voxel size; None where the file holds none, and then the affine is not believed either.
-        view: None takes the plane the scan was acquired in (across its thickest voxels), axial where they are cubes.
     """
     if affine is None or spacing_mm is None:
         return Plane((2, 1, 0), (), None, None, "stored")
     cosines = np.asarray(affine, dtype=float)[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     axis_of_world = _closest_axes(cosines)
-    if view is None:
-        view = _acquired_view(shape_xyz, spacing_mm, axis_of_world)
+    view = _acquired_view(shape_xyz, spacing_mm, axis_of_world)
     world_slice, down, across = _VIEWS[view]
     order = (axis_of_world[world_slice], axis_of_world[down[0]], axis_of_world[across[0]])
     wanted = (1, down[1], across[1])

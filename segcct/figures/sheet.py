@@ -23,7 +23,7 @@ def draw_sheet(
     title: str,
     note: str,
     legend: Mapping[str, str],
-    last_legend: Mapping[str, str] | None = None,
+    last_legend: Mapping[str, str],
 ) -> Image.Image:
     """Captioned pictures side by side; `legend` (name -> color) below, `last_legend` below the last picture."""
     text_px = max(12, max(max(picture.size) for _, picture in pictures) // 30)
@@ -34,16 +34,15 @@ def draw_sheet(
     width = lefts[-1] + widths[-1] + edge
     legend_width = (lefts[-1] - gap if last_legend else width) - edge
     rows = [(edge, row) for row in _rows(legend, legend_width, text_px)]
-    last_rows = [(lefts[-1], row) for row in _rows(last_legend or {}, widths[-1], text_px)]
-    captioned = any(caption for caption, _ in pictures)
-    top = edge + (round(text_px * 2.6) if title else 0) + (text_px * 2 if captioned else 0)
+    last_rows = [(lefts[-1], row) for row in _rows(last_legend, widths[-1], text_px)]
+    top = edge + (round(text_px * 2.6) if title else 0) + text_px * 2
     foot = top + max(picture.height for _, picture in pictures) + text_px
     note_line = foot + line_px * max(len(rows), len(last_rows))
     sheet = Image.new("RGB", (width, note_line + line_px + edge // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((edge, edge), in_a_line(title), font=font(round(text_px * 1.3), bold=True), fill=INK, anchor="lt")
     for left, (caption, picture) in zip(lefts, pictures, strict=True):
-        draw.text((left, top - text_px * 0.6), in_a_line(caption), font=font(text_px), fill=MUTED, anchor="ls")
+        draw.text((left, top - text_px * 0.6), caption, font=font(text_px), fill=MUTED, anchor="ls")
         sheet.paste(picture, (left, top))
     for group in (rows, last_rows):
         for index, (left, row) in enumerate(group):
@@ -53,8 +52,8 @@ def draw_sheet(
 
 
 def encode(sheet: Image.Image, colors: Sequence[str] | None) -> bytes:
-    """PNG of 256 colors made of grays and tints of `colors`, about a third of the full size; None, or more of them than
-    a palette has room for, keeps all colors.
+    """PNG with a palette of grays and tints of `colors`, a third as large as one in full color; in full color if
+    `colors` is None, or more than a palette has room for.
 
     The palette is laid out, not searched for: a search merges colors that few pixels hold, and those are the masks'.
     """
@@ -87,11 +86,12 @@ def _rows(legend: Mapping[str, str], width: float, text_px: int) -> list[list[tu
     rows: list[list[tuple[str, str]]] = []
     used = width + 1.0
     for name, color in legend.items():
-        needs = _entry_width(name, text_px)
+        entry = in_a_line(name)
+        needs = _entry_width(entry, text_px)
         if used + needs > width + text_px:
             rows.append([])
             used = 0.0
-        rows[-1].append((name, color))
+        rows[-1].append((entry, color))
         used += needs
     return rows
 

@@ -12,11 +12,12 @@ from segcct import figures
 from segcct.config import DataSection
 from segcct.config.settings import stored_section
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme, whole_values
-from segcct.errors import DataError, GeometryError
+from segcct.datasets.layouts import read_case, read_label
+from segcct.datasets.layouts.volumes import require_one_grid
+from segcct.errors import DataError
 from segcct.images.raster import BANDS
-from segcct.images.volume import SUFFIXES, Volume
+from segcct.images.volume import SUFFIXES, Volume, says_synthetic
 from segcct.plurals import counted
 from segcct.predictions.mask_files import load_mask
 from segcct.report.results import Results, paths_of
@@ -46,8 +47,8 @@ class CaseImages:
 def images_of(results: Results, case: str) -> CaseImages:
     """The images of one case of an evaluation, from the files that it names.
 
-    Channels that are no volume files (slices, images) are read as predictions.json says, a reference that is no mask
-    file as the evaluation says.
+    Channels that are not volume files (slices, images) are read as predictions.json says; a reference that is not a
+    mask file, as the evaluation says.
 
     Raises:
         SegcctError: the evaluation does not say where they are, or a file is missing, damaged, or on another grid.
@@ -67,11 +68,9 @@ def images_of(results: Results, case: str) -> CaseImages:
     else:
         images, grid = _by_layout(case, channels, image_data, scheme)
     mask = load_mask(_one(paths_of(files.prediction), f"prediction of case {case}"))
-    _check_grid(mask.array, mask.path, grid)
-    reference = None
-    if paths := paths_of(files.reference):
-        reference = _reference(case, paths, grid, label_data, scheme)
-        _check_grid(reference, paths[0], grid)
+    require_one_grid(mask, grid)
+    paths = paths_of(files.reference)
+    reference = _reference(case, paths, grid, label_data, scheme) if paths else None
     return CaseImages(
         channels=_with_colors(images),
         grid=grid,
@@ -80,11 +79,6 @@ def images_of(results: Results, case: str) -> CaseImages:
         synthetic=says_synthetic(grid),
         clip_window=_clip_window(image_data),
     )
-
-
-def _check_grid(label: np.ndarray, file: Path | None, grid: Volume) -> None:
-    if label.shape != grid.shape:
-        raise GeometryError("not on the image's grid", file=file, found=label.shape, expected=grid.shape)
 
 
 def _clip_window(data: Mapping[str, object] | None) -> figures.Window | None:
@@ -99,8 +93,6 @@ def _by_layout(
     case_id: str, channels: Mapping[str, tuple[Path, ...]], data: Mapping[str, object] | None, scheme: Scheme
 ) -> tuple[dict[str, np.ndarray], Volume]:
     """Channels by the reader of their layout; (X, Y, Z) each."""
-    from segcct.datasets.layouts import read_case
-
     if data is None:
         raise DataError(
             f"it is not recorded how the images of case {case_id} are read",
@@ -116,14 +108,12 @@ def _volumes(channels: Mapping[str, tuple[Path, ...]]) -> tuple[dict[str, np.nda
     volumes = {name: Volume.load(paths[0]) for name, paths in channels.items()}
     grid = next(iter(volumes.values()))
     for volume in volumes.values():
-        if volume.shape != grid.shape:
-            problem = "not on the first channel's grid"
-            raise GeometryError(problem, file=volume.path, found=volume.shape, expected=grid.shape)
+        require_one_grid(volume, grid)
     return {name: volume.array for name, volume in volumes.items()}, grid
 
 
 def _with_colors(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Channels red, green and blue of 8 bits are one color image, shown first."""
+    """Add the color image of channels red, green and blue, if they have 8 bits, as the first one."""
     if not all(name in images for name in BANDS):
         return dict(images)
     color = np.stack([images[name] for name in BANDS], axis=-1)
@@ -137,10 +127,11 @@ def _reference(
 ) -> np.ndarray:
     """(X, Y, Z) values of the scheme."""
     if data is None:
-        return load_mask(_one(files, f"reference of case {case_id}")).array
-    from segcct.datasets.layouts import read_label
-
-    return read_label(Case(case_id, case_id, {}, files), stored_section(DataSection, data), scheme, grid)
+        mask = load_mask(_one(files, f"reference of case {case_id}"))
+        require_one_grid(mask, grid)
+        return mask.array
+    label = read_label(Case(case_id, case_id, {}, files), stored_section(DataSection, data), scheme, grid)
+    return grid.with_array(label).array
 
 
 def _is_volume(path: Path) -> bool:

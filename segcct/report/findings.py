@@ -89,15 +89,15 @@ def left_out(unmatched: Mapping[str, list[str] | None] | None, noun: str, *, nam
 
 
 def best_and_worst(means: Mapping[str, float | None], verb: str, metric: str) -> list[str]:
-    """The sentence on the classes with the highest and the lowest mean; none of fewer than two classes."""
+    """The sentence on the classes with the highest and the lowest mean; none where they do not differ."""
     defined = {name: mean for name, mean in means.items() if mean is not None}
-    if len(defined) < 2:
+    if not defined:
         return []
     best, worst = max(defined, key=lambda name: defined[name]), min(defined, key=lambda name: defined[name])
-    return [
-        f"Of the classes, {best} is {verb} best ({metric} {number(defined[best])}), "
-        f"{worst} worst ({number(defined[worst])})."
-    ]
+    highest, lowest = number(defined[best]), number(defined[worst])
+    if highest == lowest:
+        return []
+    return [f"Of the classes, {best} is {verb} best ({metric} {highest}), {worst} worst ({lowest})."]
 
 
 def _missed_and_spurious(results: Results) -> list[str]:

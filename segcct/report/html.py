@@ -17,7 +17,7 @@ from segcct.version import VERSION
 NOT_DEFINED = "not defined"
 PAGE = "report.html"
 COMPARISON = "report.json"
-"""The figures that `segcct compare` writes next to its page."""
+"""The numbers that `segcct compare` writes next to its page."""
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -43,10 +43,10 @@ class Tile:
 
 
 def number(value: object, digits: int = 3) -> str:
-    """A number with this many decimals and a true minus; what is not a finite number is "not defined"."""
+    """A number with this many decimals and a true minus, which zero never has; "not defined" unless it is finite."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NOT_DEFINED
-    return f"{value:.{digits}f}".replace("-", _MINUS)
+    return f"{value:z.{digits}f}".replace("-", _MINUS)
 
 
 def interval(value: object, digits: int = 3, with_sign: bool = False) -> str:
@@ -120,8 +120,8 @@ def render(template: Path, **context: object) -> str:
 
 
 def place_of_page(folder: Path) -> Path:
-    """The page of an evaluation in a folder; an earlier one is removed: a page of other scores must not pass for this
-    one where this one fails. Raises `EvaluationError` where the page there is that of a comparison."""
+    """The page of an evaluation in a folder. An earlier one is removed, so that it cannot pass for this one if writing
+    this one fails. Raises `EvaluationError` if the page there is that of a comparison."""
     file = folder / PAGE
     if file.exists() and (folder / COMPARISON).is_file():
         raise EvaluationError(

@@ -1,5 +1,5 @@
-"""Positions of marks in a page's plots; the templates draw them. Across in percent of the plot, down in pixels or in
-percent, so that one drawing fits a desk and a phone without its letters shrinking."""
+"""Positions of the marks in a page's plots, which the templates draw: x in percent of the plot's width, y in pixels or
+percent, so that one drawing fits large and small screens without shrinking its text."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def strip(name: str, scores: Sequence[Score], stats: MetricStats | None) -> Stri
 
 
 def dice_by_volume(classes: Sequence[str], scores: Sequence[Score]) -> Plot | None:
-    """Dice of every class against the volume of its reference, all in one unit: in voxels where that shows more of them
-    than ml, for not all images have a voxel size. None where no volume is known."""
+    """Dice of every class against the volume of its reference, all in one unit: ml, or voxels if that shows more dots,
+    as not all images have a voxel size. None if no volume is known."""
     scores = [score for score in scores if score.name in classes]
     in_units = {"ml": _sized(scores, "volume_ref_ml"), "voxels": _sized(scores, "voxels_ref")}
     unit = max(in_units, key=lambda each: len(in_units[each]))  # the first of two that are equal

@@ -15,6 +15,7 @@ from segcct.evaluation.summary_record import STATUSES, CaseFiles, PairedSummary,
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
 from segcct.images.content_digest import content_digest
+from segcct.metrics import CONVENTIONS
 from segcct.predictions.predictions_index import INDEX, is_anonymized
 from segcct.predictions.predictions_record import StoredPredictions
 
@@ -170,9 +171,9 @@ def read_results(folder: Path) -> Results:
             remedy="Run `segcct evaluate` again: the two files are of different evaluations",
         )
     others = {
-        path.name.split(".", 1)[1].removesuffix(".json"): SegmentationSummary.from_json(read_json(path), path, REMEDY)
-        for path in sorted(folder.glob("summary.*.json"))
-        if path.name != "summary.json"
+        name: SegmentationSummary.from_json(read_json(path), path, REMEDY)
+        for name in sorted(CONVENTIONS)
+        if (path := folder / f"summary.{name}.json").is_file()
     }
     paired = folder / "paired.json"
     cases = _rows(folder / "cases.csv", ("case", "pixel_accuracy"), optional=True)
@@ -248,7 +249,7 @@ def paths_of(files: str | list[str] | None) -> tuple[Path, ...]:
 
 
 def _differs(files: str | list[str] | None, digest: str | None) -> bool:
-    """Whether the content of files has changed; no where they are gone or cannot be read, as the page says then."""
+    """Whether the content of files has changed; False if they are missing or unreadable, which the page says."""
     paths = paths_of(files)
     try:
         return bool(paths and digest) and all(path.exists() for path in paths) and content_digest(paths) != digest

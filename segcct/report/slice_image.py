@@ -7,15 +7,14 @@ from pathlib import Path
 from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.files.atomic_file import atomic_path
+from segcct.files.file_names import composed
 from segcct.report.case_images import CaseImages, images_of
 from segcct.report.findings import ranked
 from segcct.report.results import Results, read_results
 from segcct.report.viewer import SliceChoice
 
 
-def write_picture(
-    evaluation: Path, output: Path, *, case: str | None = None, channel: str | None = None, size_px: int = 560
-) -> Path:
+def write_picture(evaluation: Path, output: Path, *, case: str | None = None, channel: str | None = None) -> Path:
     """Write a PNG of one case of an evaluation folder, at the slice of most disagreement.
 
     Args:
@@ -23,7 +22,6 @@ def write_picture(
         output: the PNG file.
         case: case id; by default the median case by mean Dice, neither the best nor the worst.
         channel: the channel shown; by default the first.
-        size_px: longer side of each of the four pictures.
 
     Raises:
         EvaluationError: the folder cannot be used, or holds no such case or channel.
@@ -35,6 +33,7 @@ def write_picture(
         if not picks:
             raise EvaluationError("no case has a score", file=results.folder)
         case = picks.get("Median") or picks.get("Worst") or picks["Only"]
+    case = next((name for name in results.cases if composed(name) == composed(case)), case)
     if case not in results.cases:
         expected = ", ".join(results.cases[:8])
         raise EvaluationError(f"no case '{case}' in the evaluation", file=evaluation, expected=expected)
@@ -46,13 +45,13 @@ def write_picture(
     if channel not in images.channels:
         expected = ", ".join(images.channels)
         raise EvaluationError(f"no channel '{channel}' in case {case}", file=evaluation, expected=expected)
-    png = _panel(results, images, case, channel, size_px)
+    png = _panel(results, images, case, channel)
     with atomic_path(output, private=not results.anonymized) as temporary:  # the image names a patient
         temporary.write_bytes(png)
     return Path(output)
 
 
-def _panel(results: Results, images: CaseImages, case: str, channel: str, size_px: int) -> bytes:
+def _panel(results: Results, images: CaseImages, case: str, channel: str) -> bytes:
     choice = SliceChoice.of(images.grid, images.reference, images.prediction, 1)
     plane, pixels = choice.plane, choice.pick(images.channels[channel])
     shown = images.window_of(channel)
@@ -69,5 +68,4 @@ def _panel(results: Results, images: CaseImages, case: str, channel: str, size_p
         shown=shown,
         title=f"{case}, {channel}: {note}{plane.name} slice {choice.first + 1} of {choice.depth}",
         scores={name: score.values["dice"] for name, score in results.of_case(case).items() if name in results.classes},
-        size_px=size_px,
     )

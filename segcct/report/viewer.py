@@ -88,8 +88,17 @@ class Pane:
     """With it, what is outlined is where `label` differs from this one."""
     style: Literal["", "dim", "thin"] = ""
     """Dim: the pixels recede behind the masks; thin: outlines without areas, as what lies below is the point."""
-    layers: tuple[tuple[Layer, ...], ...] = ()
-    """Of each slice, drawn by `build_viewer` in place of the arrays."""
+
+
+@dataclass(frozen=True)
+class DrawnPane:
+    """A pane whose masks are outlines."""
+
+    title: str
+    stack: str
+    style: str
+    layers: tuple[tuple[Layer, ...], ...]
+    """Of each slice."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Viewer:
     """Name -> how it is shown."""
     images: Mapping[str, tuple[tuple[str, ...], ...]]
     """Stack -> data URI by channel, then by slice."""
-    panes: tuple[Pane, ...]
+    panes: tuple[DrawnPane, ...]
 
 
 def build_viewer(
@@ -168,7 +177,7 @@ def build_viewer(
             )
             for name in stacks[0]
         },
-        panes=tuple(Pane(p.title, p.stack, style=p.style, layers=_layers(p, choice, box)) for p in panes),
+        panes=tuple(DrawnPane(p.title, p.stack, p.style, _layers(p, choice, box)) for p in panes),
     )
 
 

@@ -83,7 +83,7 @@ def test_neither_clusters_nor_references_are_overwritten(
     before = {file.name: file.read_bytes() for file in (tmp_path / place).iterdir()}
     given = ["--prediction", str(clusters), "--reference", str(references), "--output", str(tmp_path / place)]
     assert main(["assign-clusters", *given, "--overwrite"]) == 1
-    assert "a mask would replace a file of its own case" in capsys.readouterr().err
+    assert "a mask would replace an input file" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in (tmp_path / place).iterdir()} == before
 
 
@@ -91,10 +91,20 @@ def test_one_patient_has_no_others(tmp_path: Path, capsys: pytest.CaptureFixture
     for visit in ("sub-1_ses-1", "sub-1_ses-2"):
         write_case(tmp_path / "data", visit, 0)
     assert main(["cluster-segment", "--input", str(tmp_path / "data"), "--output", str(tmp_path / "clusters")]) == 0
+    assert "next:" not in capsys.readouterr().out
     given = ["--prediction", str(tmp_path / "clusters"), "--reference", str(tmp_path / "data")]
     assert main(["assign-clusters", *given, "--output", str(tmp_path / "masks")]) == 1
     assert "cases of other patients are needed (found 1 patient" in capsys.readouterr().err
     assert not (tmp_path / "masks").exists()
+
+
+def test_no_next_command_is_named_that_would_be_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """References are found by the names of cases."""
+    for seed in range(2):
+        write_case(tmp_path / "data", f"p{seed}", seed)
+    folders = ["--input", str(tmp_path / "data"), "--output", str(tmp_path / "clusters")]
+    assert main(["cluster-segment", *folders, "--clusters", "2", "--anonymize"]) == 0
+    assert "next:" not in capsys.readouterr().out
 
 
 def test_masks_of_unknown_origin_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,3 +113,15 @@ def test_masks_of_unknown_origin_are_refused(tmp_path: Path, capsys: pytest.Capt
     given = ["--prediction", str(tmp_path / "masks"), "--reference", str(tmp_path / "data")]
     assert main(["assign-clusters", *given, "--output", str(tmp_path / "out")]) == 1
     assert "are not masks of segcct cluster-segment" in capsys.readouterr().err
+
+
+def test_an_edited_index_of_clusters_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(2):
+        write_case(tmp_path / "data", f"p{seed}", seed)
+    clusters = tmp_path / "clusters"
+    assert main(["cluster-segment", "--input", str(tmp_path / "data"), "--output", str(clusters)]) == 0
+    index = json.loads((clusters / "predictions.json").read_text())
+    (clusters / "predictions.json").write_text(json.dumps({**index, "architecture": "fuzzy-kmeans"}))
+    given = ["--prediction", str(clusters), "--reference", str(tmp_path / "data")]
+    assert main(["assign-clusters", *given, "--output", str(tmp_path / "masks")]) == 1
+    assert "predictions.json: is not an index of predictions (found architecture: " in capsys.readouterr().err

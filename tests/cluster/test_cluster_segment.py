@@ -95,6 +95,15 @@ def test_masks_and_centers_are_the_same_bytes_for_any_number_of_workers(
     assert len(found[0][0][0]) == channels
 
 
+def test_otsu_is_of_one_channel(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(3):
+        (cohort / f"c{seed}" / "t2.nii.gz").write_bytes((cohort / f"c{seed}" / "t1.nii.gz").read_bytes())
+    options = ("--method", "otsu", "--channels", "t1")
+    said = refused(capsys, cohort, tmp_path / "out", *options[:2])
+    assert "--method otsu divides the intensities of one channel (found t1, t2)" in said
+    run(cohort, tmp_path / "out", *options)
+
+
 def test_the_cases_after_too_many_failures_are_skipped(cohort: Path, tmp_path: Path, capsys: Any) -> None:
     for seed in range(2):
         (cohort / f"c{seed}" / "t1.nii.gz").write_bytes(b"")
@@ -221,6 +230,28 @@ def test_the_status_of_a_cohort_reads_only(
     assert status(capsys, cohort, tmp_path / "own", *options) == "0 of 3 cases finished, 0 failed, 3 missing"
 
 
+@pytest.mark.parametrize("suffix", [".png", ".npz"])
+def test_masks_of_another_channel_of_the_same_files_are_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    """Whose content does not tell the two apart."""
+    scans, output, voxels = tmp_path / "scans", tmp_path / "out", scan(0)[0].astype(np.uint8)
+    scans.mkdir()
+    if suffix == ".png":
+        Image.fromarray(np.stack([voxels[..., index] for index in range(3)], axis=-1)).save(scans / "a.png")
+        first, second = ("--channels", "red"), ("--channels", "green")
+    else:
+        np.savez(scans / "a.npz", one=voxels.T, other=voxels.T[:, ::-1])
+        (tmp_path / "c.yaml").write_text(
+            "data: {layout: slices, root: ., channels: {ct: one}, scheme: binary, intensity: {rule: none}}\n"
+        )
+        first = ("--config", str(tmp_path / "c.yaml"))
+        second = (*first, "--data.channels", "{ct: other}")
+    run(scans, output, *first)
+    assert "another model's predictions" in refused(capsys, scans, output, *second, "--continue")
+    assert status(capsys, scans, output, *first) == "1 of 1 case finished, 0 failed, 0 missing"
+
+
 def memberships_in(output: Path) -> list[str]:
     return sorted(file.name.removesuffix(".nii.gz") for file in (output / "memberships").iterdir())
 
@@ -318,6 +349,8 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_get_their_masks(
     err = refused(capsys, cohort, tmp_path / "out", "--centers", "cohort")
     assert "c1" in err
     assert sorted(file.name for file in (tmp_path / "out").glob("c*.nii.gz")) == ["c0.nii.gz", "c2.nii.gz"]
+    err = refused(capsys, cohort / "c1", tmp_path / "none", "--centers", "cohort")
+    assert f"none of the cases can be read (found {cohort / 'c1' / 't1.nii.gz'}: " in err
 
 
 @pytest.mark.parametrize(
@@ -340,7 +373,6 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_get_their_masks(
         (["--model", "m", "--workers", 2], "--workers does nothing for tokens of a --model, which one process makes"),
         (["--method", "normalized-cut"], "--model RUN/best"),
         (["--channels", "flair"], "no channel flair"),
-        (["--method", "otsu", "--clusters", 9], "would take too long"),
         (["--clusters", 200], "fewer distinct intensities than clusters"),
         (["--centers", "nowhere.json"], "nowhere.json: no such file"),
     ],
@@ -357,7 +389,9 @@ def test_centers_of_another_number_are_refused(
 ) -> None:
     run(cohort, tmp_path / "all", "--centers", "cohort")
     centers = tmp_path / "all" / "centers.json"
-    assert "other clusters" in refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--clusters", 4)
+    assert "the centers do not match the options" in refused(
+        capsys, cohort, tmp_path / "o", "--centers", centers, "--clusters", 4
+    )
     said = refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--method", "kmeans")
     assert "found 3 centers of 1 coordinates by fuzzy-kmeans; expected 3 of 1 by kmeans" in said
 
@@ -389,10 +423,10 @@ def test_centers_of_other_points_are_refused(
     run(cohort, tmp_path / "all", "--centers", "cohort")
     centers = tmp_path / "all" / "centers.json"
     said = refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--model", model)
-    assert "the centers are of points that were made in another way: other model (found model none; " in said
+    assert "the centers were fitted to other points: different model (found model none; " in said
     content = json.loads(centers.read_text())
     centers.write_text(json.dumps({**content, "model": "f" * 64}))
-    assert "other model (found model ffff" in refused(capsys, cohort, tmp_path / "o", "--centers", centers)
+    assert "different model (found model ffff" in refused(capsys, cohort, tmp_path / "o", "--centers", centers)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +476,13 @@ def test_tokens_of_a_model_give_masks_on_the_scans_own_grid(model: Path, tmp_pat
         mask, truth = Volume.load(tmp_path / "out" / f"c{seed}.nii.gz").array, scan(seed, (100, 90, 3))[1]
         assert ((mask == 0) == (truth == 0)).mean() > 0.999  # noise may be 0 in a voxel of tissue
         assert len(np.unique(mask)) > 2
+
+
+def test_a_device_that_is_not_there_is_refused(
+    model: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, cohort, tmp_path / "out", "--model", model, "--device", "cuda:99", "--precision", "fp32")
+    assert "no such device on this machine (found cuda:99" in said
 
 
 def test_keys_do_nothing_without_the_configuration_they_change(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segcct.cluster.cluster_fits import fit_histogram, fit_points
+from segcct.cluster.cluster_fits import _last_bins, fit_histogram, fit_points
 from segcct.cluster.clusters import Clusters, Method
 from segcct.cluster.fuzzy_kmeans import added, cluster_sums, memberships
 from segcct.cluster.histogram import Histogram, total
@@ -125,6 +126,38 @@ def test_otsu_of_two_is_that_of_scikit_image() -> None:
     assert np.array_equal(clusters.labels(voxels[:, None]) == 2, voxels > threshold)
 
 
+@pytest.mark.parametrize("classes", [3, 4])
+def test_otsu_of_more_is_that_of_scikit_image(classes: int) -> None:
+    from skimage.filters import threshold_multiotsu
+
+    counts = np.random.default_rng(0).integers(0, 9, 60) ** 2
+    assert _last_bins(counts, classes).tolist() == threshold_multiotsu(classes=classes, hist=counts).tolist()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_otsu_finds_the_best_of_all_thresholds(classes: int) -> None:
+    def within(counts: np.ndarray, last: tuple[int, ...]) -> float:
+        parts = np.split(np.arange(counts.size), np.array(last) + 1)
+        return sum(
+            float(counts[part] @ (part - np.average(part, weights=counts[part])) ** 2)
+            for part in parts
+            if counts[part].any()
+        )
+
+    for seed in range(4):
+        counts = np.random.default_rng(seed).integers(0, 6, 12)
+        least = min(within(counts, cut) for cut in itertools.combinations(range(11), classes - 1))
+        assert within(counts, tuple(_last_bins(counts, classes).tolist())) == pytest.approx(least)
+
+
+def test_otsu_of_a_few_intensities_leaves_none_of_them_out() -> None:
+    """Wherever in its range of intensities each lies."""
+    points = np.array([[20.0], [60], [61], [120]])
+    clusters = fit_histogram(Histogram.of(points.repeat(9, axis=0)), method("otsu"))
+    assert clusters.array[:, 0] == pytest.approx([20, 60.5, 120])
+    assert clusters.labels(points).tolist() == [1, 2, 2, 3]
+
+
 def test_otsu_of_a_large_cohort_is_that_of_a_small_one() -> None:
     """Sums in float32 miss what is added to more than 2^24 voxels."""
     values = np.arange(-1024.0, 3072)
@@ -132,8 +165,10 @@ def test_otsu_of_a_large_cohort_is_that_of_a_small_one() -> None:
     density = sum(part / sd * np.exp(-0.5 * ((values - mean) / sd) ** 2) for mean, sd, part in parts)
     counts = np.rint(1e6 * density).astype(np.int64)
     values, counts = values[counts > 0], counts[counts > 0]
-    small, large = (fit_histogram(Histogram(values, times * counts), method("otsu", 2)) for times in (1, 10_000))
-    assert large.thresholds == small.thresholds
+    for classes in (2, 4):
+        of = method("otsu", classes)
+        small, large = (fit_histogram(Histogram(values, times * counts), of) for times in (1, 10_000))
+        assert large.thresholds == small.thresholds
 
 
 def test_k_means_sees_every_slice() -> None:

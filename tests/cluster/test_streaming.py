@@ -77,6 +77,25 @@ def test_local_files_need_no_temporary_folder(scans: list[Path], monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reduce", "--fuzzifier", "1"], "1 is not a number above 1"),
+        (["reduce", "--tolerance", "0"], "0 is not a number above 0"),
+        (["reduce", "--max-iterations", "0"], "0 is not a whole number of at least 1"),
+        (["reduce", "--clusters", "1"], "1 is not a number of clusters from 2"),
+        (["map", "--background", "nan"], "nan is neither auto, none nor an intensity"),
+        (["map", "--background", "x"], "x is neither auto, none nor an intensity"),
+    ],
+)
+def test_options_have_the_types_of_the_command(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        streaming.main(words)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "lines", "message"),
     [
         (["map"], "memory://streaming/gone.nii.gz\n", "memory://streaming/gone.nii.gz: cannot be fetched"),

@@ -95,7 +95,7 @@ def test_the_model_names_no_patient_path_or_command(trained, phantom):
     }
     assert not [secret for secret in secrets if secret in text]
     assert "--" not in text
-    for name in ("splits.json", "summary.json", "config.yaml"):  # of patients, or of paths that name them
+    for name in ("splits.json", "summary.json", "config.yaml", "last.ckpt"):  # of patients, or of paths that name them
         assert stat.S_IMODE((trained / name).stat().st_mode) == 0o600
     umask = os.umask(0)
     os.umask(umask)

@@ -67,7 +67,7 @@ def test_predict(request_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "load_case", failing_at("a", folder.load_case))
     predictions = predict_folder(predictor(), request_of_two, tmp_path / "out")
     assert predictions.masks == [tmp_path / "out" / "b.nii.gz"]
-    assert re.match(f"1 of 2 cases failed and got no mask:\n  - {BUG}", predictions.problem)
+    assert re.match(f"1 of 2 cases failed and got no new mask:\n  - {BUG}", predictions.problem)
     assert (tmp_path / "out" / "b.nii.gz").is_file()
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]) == ["a", "b"]
 
@@ -76,7 +76,7 @@ def test_predict_stops_where_the_disk_is_full(request_of_two, tmp_path, monkeypa
     full = failing_at("a", folder.load_case, OSError(28, "No space left on device"))
     monkeypatch.setattr(folder, "load_case", full)
     monkeypatch.setattr(case_runner, "is_full", lambda output: True)
-    words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more were left out"
+    words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more case skipped"
     assert re.match(words, predict_folder(predictor(), request_of_two, tmp_path / "out").problem)
 
 

@@ -30,7 +30,7 @@ from segcct.predictions.prediction_request import Request, resolve
 from segcct.predictions.quality_rows import COLUMNS, read_rows
 from segcct.quality.quality_table import written_estimates
 from segcct.run_folder import RunFolder
-from segcct.training.session import owning_run
+from segcct.training.session import locked_run
 from tests.support.toy_pair import card, data_section, loaded_case, predictor
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ def test_two_trainings_that_start_together_under_one_name_are_one_training(tmp_p
     section = RunSection(root=tmp_path, name="small")
 
     def train():
-        with owning_run(section, None):
+        with locked_run(section):
             inside.set()
             assert leave.wait(20)
             return RunFolder.create(tmp_path / "small")

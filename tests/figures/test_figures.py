@@ -16,6 +16,7 @@ from PIL import Image
 from segcct import figures
 from segcct.figures.colors import rgb
 from segcct.figures.drawing import INK, draw_scale, picture_size
+from segcct.figures.outline import outlines
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 _COLOUR_BLIND = {
@@ -57,19 +58,19 @@ def test_a_class_keeps_its_color_whatever_the_number_of_classes():
 
 
 def test_window_lies_between_the_percentiles():
-    image = np.arange(101, dtype=np.float32).reshape(1, 101)
-    shown = figures.window(image, 10, 90)
-    assert (shown.low, shown.high) == (10, 90)
-    assert shown.apply(np.array([0, 10, 50, 90, 100])).tolist() == [0, 0, 128, 255, 255]
-    assert shown.text == "window 10 to 90 (percentiles 10 and 90)"
+    image = np.arange(201, dtype=np.float32).reshape(1, 201)
+    shown = figures.window(image)
+    assert (shown.low, shown.high) == (1, 199)
+    assert shown.apply(np.array([0, 1, 67, 199, 200])).tolist() == [0, 0, 85, 255, 255]
+    assert shown.text == "window 1 to 199 (percentiles 0.5 and 99.5)"
 
 
 @pytest.mark.parametrize("background", [0.0, -3.5, 40.0])
 def test_window_leaves_out_a_constant_background_of_any_value(background):
     tissue = np.linspace(100, 200, 1001, dtype=np.float32)
     image = np.concatenate([tissue, np.full(9000, background, np.float32)])
-    shown = figures.window(image, 0, 100)
-    assert (shown.low, shown.high) == (100, 200)
+    shown = figures.window(image)
+    assert (shown.low, shown.high) == pytest.approx((100.5, 199.5))
 
 
 def test_window_of_a_constant_and_of_a_two_valued_image():
@@ -110,21 +111,21 @@ def test_the_picture_does_not_depend_on_how_the_volume_is_stored(order, signs, s
     stored = np.transpose(ras, order)
     affine = np.zeros((4, 4))
     affine[3, 3] = 1
-    spacing = np.array([1.0, 1.1, 1.2])[list(order)]
-    for axis, (world, sign) in enumerate(zip(order, signs, strict=True)):
-        affine[world, axis] = sign * spacing[axis]
+    for axis, sign in enumerate(signs):
         if sign < 0:
             stored = np.flip(stored, axis)
-    for view, expected, letters in (
-        ("axial", ras.transpose(2, 1, 0)[:, ::-1, ::-1], ("R", "L", "A", "P")),
-        ("coronal", ras.transpose(1, 2, 0)[:, ::-1, ::-1], ("R", "L", "S", "I")),
-        ("sagittal", ras.transpose(0, 2, 1)[:, ::-1, ::-1], ("A", "P", "S", "I")),
+    for spacing_ras, expected, letters, pixel_mm in (
+        ((1.0, 1.1, 5.0), ras.transpose(2, 1, 0)[:, ::-1, ::-1], ("R", "L", "A", "P"), (1.1, 1.0)),
+        ((1.0, 5.0, 1.2), ras.transpose(1, 2, 0)[:, ::-1, ::-1], ("R", "L", "S", "I"), (1.2, 1.0)),
+        ((5.0, 1.1, 1.2), ras.transpose(0, 2, 1)[:, ::-1, ::-1], ("A", "P", "S", "I"), (1.2, 1.1)),
     ):
-        plane = figures.plane_of(stored.shape, affine, tuple(spacing), view)
+        spacing = np.array(spacing_ras)[list(order)]
+        for axis, (world, sign) in enumerate(zip(order, signs, strict=True)):
+            affine[world, axis] = sign * spacing[axis]
+        plane = figures.plane_of(stored.shape, affine, tuple(spacing))
         np.testing.assert_array_equal(plane.slices(stored), expected)
         assert tuple(plane.letters) == letters
-    axial = figures.plane_of(stored.shape, affine, tuple(spacing), "axial")
-    assert axial.pixel_mm == pytest.approx((1.1, 1.0))
+        assert plane.pixel_mm == pytest.approx(pixel_mm)
 
 
 def test_plane_lies_across_the_thickest_voxels():
@@ -179,14 +180,12 @@ def test_spread_slices_cover_the_structure_and_hold_the_chosen_one():
     assert figures.spread_slices([label], 40, include=20) == list(range(10, 31))
 
 
-def test_content_box_holds_body_and_labels_not_the_noise():
+def test_without_structures_the_focus_is_the_body_without_the_noise():
     images = np.zeros((3, 100, 80), np.uint8)
     images[1, 40:60, 30:50] = 200
     images[2, 3, 3] = 255
-    labels = np.zeros((3, 100, 80), int)
-    labels[0, 70, 35] = 1
-    assert figures.content_box(images, [labels], margin=0.1) == (slice(37, 74), slice(27, 53))
-    assert figures.content_box(np.zeros_like(images), []) == (slice(0, 100), slice(0, 80))
+    assert figures.focus_box(images, []) == (slice(38, 62), slice(28, 52))
+    assert figures.focus_box(np.zeros_like(images), []) == (slice(0, 100), slice(0, 80))
 
 
 def _area(line: np.ndarray) -> float:
@@ -197,13 +196,13 @@ def _area(line: np.ndarray) -> float:
 def test_outline_of_one_pixel_is_a_diamond_through_its_borders():
     mask = np.zeros((5, 7), bool)
     mask[2, 4] = True
-    (line,) = figures.outlines(mask)
+    (line,) = outlines(mask)
     assert sorted(map(tuple, line.tolist())) == [(8, 5), (9, 4), (9, 6), (10, 5)]  # x 4..5, y 2..3, doubled
 
 
 def test_outline_at_the_picture_edge_is_closed():
     mask = np.ones((4, 6), bool)
-    (line,) = figures.outlines(mask)
+    (line,) = outlines(mask)
     assert _area(line) == pytest.approx(24 - 4 * 0.125)  # corners are cut
     assert len(line) == 8
     assert line.min() == 0
@@ -222,14 +221,16 @@ def test_svg_path_draws_the_outlines_with_their_holes():
         numbers = [int(number) for number in steps.replace("-", " -").split()]
         offsets = np.cumsum(np.array(numbers).reshape(-1, 2), axis=0)
         shapes.append(np.vstack([[0, 0], offsets]) + [int(number) for number in start.split()])
-    expected = figures.outlines(mask)
+    expected = outlines(mask)
     assert len(shapes) == len(expected) == 2
     for shape, line in zip(shapes, expected, strict=True):
         np.testing.assert_array_equal(shape, line)
     assert figures.svg_path(np.zeros((3, 3), bool)) == ""
 
 
-@pytest.mark.parametrize(("width", "length"), [(240, 50), (139, 20), (9, 2), (2.5, 0.5), (600, 200), (3000, 1000)])
+@pytest.mark.parametrize(
+    ("width", "length"), [(240, 50), (139, 20), (9, 2), (2.5, 0.5), (0.3, 0.1), (600, 200), (3000, 1000)]
+)
 def test_scale_bar_is_round_and_at_most_a_third(width, length):
     assert figures.scale_bar(width) == pytest.approx(length)
 
@@ -277,6 +278,11 @@ def test_differences_keep_their_colors_among_a_hundred_classes(pair):
     panel = _decoded(figures.case_panel(*pair, names, size_px=300))
     for color in (figures.MISSED, figures.EXTRA, figures.SWAPPED):
         assert _near(panel, color, within=1) > 60, color
+
+
+def test_names_of_several_lines_are_drawn_in_one(pair):
+    image, label, _ = pair
+    assert figures.case_panel(image, None, label, ["two\nlines", "b"], size_px=200).startswith(b"\x89PNG")
 
 
 def test_case_panel_without_reference_has_two_pictures(pair):
@@ -341,7 +347,7 @@ def test_focus_box_gives_a_small_structure_room_but_not_the_whole_body():
     assert (rows.start + rows.stop) / 2 == pytest.approx(109.5, abs=1)
     labels[0, 20:180, 60:80] = 1
     assert figures.focus_box(images, [labels])[0] == slice(1, 199)
-    assert figures.focus_box(images, [np.zeros_like(labels)]) == figures.content_box(images, [])
+    assert figures.focus_box(images, [np.zeros_like(labels)]) == (slice(1, 199), slice(1, 199))
 
 
 @settings(deadline=None, max_examples=40)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segcct import figures
+from segcct.cli import main
 from segcct.errors import EvaluationError, GeometryError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.summary_record import MetricStats
@@ -329,8 +330,9 @@ def test_an_image_on_another_grid_is_not_drawn(evaluation: Path, tmp_path: Path)
     shutil.copytree(evaluation, tmp_path / "evaluation")
     (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(summary))
     page = write_report(tmp_path / "evaluation", tmp_path / "report").read_text(encoding="utf-8")
-    assert "not on the image&#39;s grid (found (40, 48, 6); expected (40, 48, 5))" in page
-    with pytest.raises(GeometryError):
+    assert "shapes differ (found (40, 48, 6); expected (40, 48, 5)" in page
+    save(wrong, np.ones((40, 48, 6), np.float32), spacing=(1.5, -1.5, 8.0))
+    with pytest.raises(GeometryError, match="mm apart"):
         write_picture(tmp_path / "evaluation", tmp_path / "picture.png", case="p1_same")
     assert not (tmp_path / "picture.png").exists()
 
@@ -485,6 +487,17 @@ def test_findings_and_worst_cases_read_off_the_table(tmp_path: Path):
     assert results.mean_dice("d") == pytest.approx(0.8)
 
 
+def test_of_classes_that_are_equal_none_is_best(tmp_path: Path):
+    results = read_results(by_hand(tmp_path / "e", [("a", "x", 1.0, "ok", 3.0), ("a", "y", 1.0, "ok", 3.0)]))
+    assert findings(results)[0] == "No structure was missed entirely."
+
+
+def test_a_case_is_not_chosen_for_a_figure_that_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folders = ["--evaluation", str(by_hand(tmp_path / "e", [("a", "x", 0.5, "ok", 3.0)])), "--output", str(tmp_path)]
+    assert main(["report", *folders, "--case", "a"]) == 1
+    assert "--case does nothing without a --picture" in capsys.readouterr().err
+
+
 def test_regions_do_not_enter_the_means(tmp_path: Path):
     rows = [("a", "core", 0.5, "ok", 3.0), ("a", "whole", 0.9, "ok", 9.0)]
     by_hand(tmp_path / "e", rows, labels={"core": 1}, regions={"whole": [1, 2]})
@@ -509,7 +522,7 @@ SUMMARY = json.dumps({**ABOUT, **SCORES, "case_dice": {"a": 0.5}})
         (GOOD, "{", "summary.json: not valid JSON"),
         (GOOD, "[]", "summary.json: not valid JSON (found an array, not an object"),
         (GOOD, "{}", "Field required"),
-        ("case,class\n", SUMMARY, "columns are missing (found dice, status;"),
+        ("case,class\n", SUMMARY, "columns are missing (found case, class;"),
         (GOOD.splitlines()[0] + "\n", SUMMARY, "the table holds no case"),
         (GOOD.replace("0.5", "half"), SUMMARY, "line 2: dice is not a number (found 'half')"),
         (GOOD.replace(",ok", ",fine"), SUMMARY, "line 2: unknown status (found 'fine'"),
@@ -635,7 +648,7 @@ def test_colour_pictures_are_shown_in_colour(tmp_path: Path):
 
 
 def test_one_picture_of_a_case(evaluation: Path, tmp_path: Path):
-    with Image.open(write_picture(evaluation, tmp_path / "out" / "case.png", size_px=200)) as png:
+    with Image.open(write_picture(evaluation, tmp_path / "out" / "case.png")) as png:
         assert png.width > 4 * 150
     with pytest.raises(EvaluationError, match="no case 'nobody'"):
         write_picture(evaluation, tmp_path / "other.png", case="nobody")
@@ -646,9 +659,10 @@ def test_one_picture_of_a_case(evaluation: Path, tmp_path: Path):
 
 def test_numbers_are_written_for_people():
     minus = "\N{MINUS SIGN}"
-    assert [number(value) for value in (0.12345, -1, None, float("nan"), float("inf"), "x", True)] == [
+    assert [number(value) for value in (0.12345, -1, -1e-9, None, float("nan"), float("inf"), "x", True)] == [
         "0.123",
         f"{minus}1.000",
+        "0.000",
         *["not defined"] * 5,
     ]
     assert interval([0.1, 0.25], 2) == "0.10 to 0.25"
