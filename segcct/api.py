@@ -27,12 +27,13 @@ def train(
     task: str | None = None,
     resume: str | Path | None = None,
 ) -> RunFolder:
-    """Train a model, as `segcct train-seg`, `train-m2i` and `train-cls` do.
+    """Train a model, as `segcct train-seg`, `train-m2i`, `train-cls` and `pretrain` do.
 
     Args:
         config: a YAML file, its content as nested dictionaries, or a config object such as `SegmentationConfig`.
         overrides: dotted key -> value, laid over it: `{"train.epochs": 3}`.
-        task: `segmentation` (default), `reconstruction` or `classification`; a config object knows its own.
+        task: `segmentation` (default), `reconstruction`, `classification` or `pretraining`; a config object and a run
+            know their own.
         resume: a run folder to continue instead; `overrides` may then change its length, device and precision.
 
     Returns the run folder: `.path`, `.best` (the folder that `Predictor.load` takes), `.read_metrics()` (a row per
@@ -40,7 +41,10 @@ def train(
 
     Raises `SegcctError` for whatever is wrong with config, data or run, before the run folder appears.
     """
+    from segcct.config import settings
+    from segcct.run_folder import RunFolder
     from segcct.tasks import training_run
+    from segcct.tasks.task_files import task_of_keys
     from segcct.training.session import experiment_of
 
     if (config is None) == (resume is None):
@@ -54,6 +58,8 @@ def train(
                 expected=f"task {task_of(config).name}",
                 remedy="Leave task out: a config object knows its own",
             )
+    elif resume is not None and task is None:
+        kind = task_of_keys(settings.read_yaml(RunFolder.open(Path(resume)).config), {}).load_config()
     else:
         kind = task_named("segmentation" if task is None else task).load_config()
     experiment, run = experiment_of(kind, config, overrides or {}, resume=resume)

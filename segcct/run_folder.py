@@ -1,8 +1,8 @@
 """The run folder: what a training writes and everything later reads.
 
 `runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json, `best/` (model_card.py), and
-pretrained.txt where the training began with weights of another. That of a cross-validation holds config.yaml,
-folds.json, a run folder per fold and the evaluation of all of them.
+pretrained.txt if the training began with the weights of another. The folder of a cross-validation holds config.yaml,
+folds.json, a run folder per fold and the evaluation of all folds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RunFolder:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raises `RunError` where a run of that name holds anything."""
+        """Raises `RunError` if there is a run, or anything else, at `path`."""
         if not path.exists() or (path.is_dir() and all(is_lock(file) for file in path.iterdir())):
             return
         run, other = RunFolder(path), "choose another name with --run.name"
@@ -62,7 +62,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new, empty run folder. Raises `RunError` where it holds anything."""
+        """A new, empty run folder. Raises as `check_free`."""
         cls.check_free(path)
         path.mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -80,6 +80,9 @@ class RunFolder:
 
     def check_resumable(self) -> None:
         """Raises `RunError` where the run holds no state to resume from."""
+        if FoldsFolder.is_at(self.path):
+            remedy = f"Resume it as a whole, on the command line: --resume {shlex.quote(str(self.path))}"
+            raise RunError("is a cross-validation, not a single run", file=self.path, remedy=remedy)
         if not self.last.is_file():
             raise RunError(
                 "the run has nothing to resume from",
@@ -89,16 +92,16 @@ class RunFolder:
             )
 
     def write_text(self, file: Path, text: str) -> None:
-        """One of the run's files, written atomically, for its owner alone: it may name patients, or their paths."""
+        """Write one of the run's files atomically, for its owner alone: it may name patients, or their paths."""
         with atomic_path(file, private=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, are removed."""
+        """Append the row of an epoch to metrics.csv. Rows from it on, written before a resume, are removed."""
         self._write_metrics([*self._metrics_before(int(row["epoch"])), row])
 
     def keep_metrics(self, epochs: int) -> None:
-        """Remove the rows of later epochs: a run that was killed may have one that is in no last.ckpt."""
+        """Keep the rows of that many epochs: a run that was killed may have one more than its last.ckpt."""
         rows = self._metrics_before(epochs)
         if len(rows) < len(self.read_metrics()):
             self._write_metrics(rows)
@@ -143,7 +146,6 @@ class FoldsFolder:
         self.folds = tuple(sorted(folds))
         self.config = path / "config.yaml"
         self.out_of_fold = path / "out_of_fold"
-        self.lock = path / ".train.lock"
 
     @staticmethod
     def is_at(path: Path) -> bool:
@@ -163,11 +165,11 @@ class FoldsFolder:
         write_json(self.path / FOLDS, {"folds": self.folds})
 
     def fold(self, number: int) -> RunFolder:
-        """The run folder of a fold, whether it is there or not."""
+        """The run folder of a fold, which need not exist."""
         return RunFolder(self.path / f"fold_{number}")
 
     def members(self) -> list[Path]:
-        """The `best/` folder of every fold. Raises `RunError` where one is not there yet."""
+        """The `best/` folder of every fold. Raises `RunError` if one does not exist yet."""
         runs = [self.fold(number) for number in self.folds]
         missing = [run.path.name for run in runs if not (run.best / CARD).is_file()]
         if missing:

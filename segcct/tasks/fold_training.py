@@ -1,4 +1,5 @@
-"""Cross-validation: a training per fold in one folder, resumed as a whole, and the evaluation of the held-out cases."""
+"""Cross-validation: one training per fold, all in one folder, resumed as a whole; and the evaluation of the held-out
+cases."""
 
 from __future__ import annotations
 
@@ -10,23 +11,23 @@ from typing import Any, TypeVar
 
 from segcct.config import Experiment, SplitSection, settings
 from segcct.errors import ConfigError
-from segcct.files.lock import exclusive, holder
+from segcct.files.lock import holder
 from segcct.model_card import load_card
 from segcct.progress import duration, say
-from segcct.run_folder import BUSY, FoldsFolder, RunFolder
+from segcct.run_folder import FoldsFolder, RunFolder
 from segcct.tasks.task import TaskRow, task_of
 from segcct.tasks.training_run import plan, train
 from segcct.training.device_settings import resolve_precision
 from segcct.training.processes import world_size
-from segcct.training.session import check_length, check_resumable_keys, resumed_config
+from segcct.training.session import check_length, locked_run, resumed_config, stored_config
 
 Config = TypeVar("Config", bound=Experiment)
 
 
 def chosen_folds(text: str, config: Experiment) -> tuple[int, ...]:
-    """The folds that `all` or `0,2` means for a configuration.
+    """The numbers of the folds that `all` or `0,2` names.
 
-    Raises `ConfigError` where nothing is folded, a number is none of its folds, or several processes would train.
+    Raises `ConfigError` where the split has no folds or no such fold, or several processes would train.
     """
     if max(config.train.devices, world_size()) > 1:
         raise ConfigError(
@@ -40,12 +41,12 @@ def chosen_folds(text: str, config: Experiment) -> tuple[int, ...]:
     numbers = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 4 and int(part) < split.folds for part in numbers):
         expected = f"all, or numbers from 0 to {split.folds - 1} with commas between them"
-        raise ConfigError("--folds names something else than folds", found=text, expected=expected)
+        raise ConfigError("--folds does not name folds of this split", found=text, expected=expected)
     return tuple(sorted({int(part) for part in numbers}))
 
 
 def of_fold(config: Config, number: int) -> Config:
-    """The configuration of one fold of a cross-validation: a run `fold_N` in the folder of the whole."""
+    """The configuration of one fold: a run `fold_N` in the folder of the cross-validation."""
     run = config.run.model_copy(update={"root": config.run.root / config.run.name, "name": f"fold_{number}"})
     data = config.data.model_copy(update={"fold": number})
     return config.model_copy(update={"run": run, "data": data})
@@ -54,21 +55,20 @@ def of_fold(config: Config, number: int) -> Config:
 def train_folds(config: Experiment, folds: Sequence[int]) -> FoldsFolder:
     """Train folds one after the other into a new folder `run.root/run.name`, and evaluate the cases they held out.
 
-    Raises `SegcctError` for whatever is wrong with data, model or folder, for every fold before the first is trained.
+    Raises `SegcctError` for whatever is wrong with data, model or folder; every fold is checked before one is trained.
     """
     folder = FoldsFolder(config.run.root / config.run.name, folds)
-    RunFolder.check_free(folder.path)
-    for number in folder.folds:
-        task_of(config).load()(of_fold(config, number)).find()
-    with exclusive(folder.lock, BUSY):
-        RunFolder.check_free(folder.path)
+    with locked_run(config.run):
+        for number in folder.folds:
+            task_of(config).load()(of_fold(config, number)).find()
+        RunFolder.create(folder.path)
         _write(folder, config)
         _train(folder, config, {})
     return folder
 
 
 def resume_folds(row: TaskRow, path: Path, overrides: Mapping[str, Any], folds: str | None = None) -> FoldsFolder:
-    """Continue a cross-validation: folds that are not finished, those not begun, and the evaluation.
+    """Continue a cross-validation: the folds that are not finished or not begun, and the evaluation.
 
     Args:
         row: the task.
@@ -79,21 +79,21 @@ def resume_folds(row: TaskRow, path: Path, overrides: Mapping[str, Any], folds: 
     Raises as `train_folds` and `resumed_config`.
     """
     folder = FoldsFolder.open(path)
-    check_resumable_keys(overrides, path)
-    config = resolve_precision(settings.load(row.load_config(), folder.config, overrides))
+    config = resolve_precision(stored_config(row.load_config(), folder.config, overrides))
     check_length(config, overrides)
-    run = config.run.model_copy(update={"root": path.parent, "name": path.resolve().name})  # it may have been moved
+    named = path if path.name not in ("", "..") else path.resolve()
+    run = config.run.model_copy(update={"root": named.parent, "name": named.name})  # it may have been moved
     config = config.model_copy(update={"run": run})
     wanted = chosen_folds(folds or ",".join(map(str, folder.folds)), config)
     folder = FoldsFolder(path, sorted({*folder.folds, *wanted}))
-    with exclusive(folder.lock, BUSY):
+    with locked_run(config.run, RunFolder(path)):
         _write(folder, config)
         _train(folder, config, overrides)
     return folder
 
 
 def held_out_split(config: Experiment) -> str:
-    """The split that a fold holds out: each case is in that of one fold."""
+    """The split that each fold holds out: a case is in that of exactly one fold."""
     return "test" if _split_of(config).kind == "crossval" else "val"
 
 
@@ -109,7 +109,6 @@ def _split_of(config: Experiment) -> SplitSection:
 
 
 def _write(folder: FoldsFolder, config: Experiment) -> None:
-    folder.path.mkdir(parents=True, exist_ok=True)
     RunFolder(folder.path).write_text(folder.config, settings.dump(config))
     folder.write()
 
@@ -130,8 +129,8 @@ def _train(folder: FoldsFolder, config: Experiment, overrides: Mapping[str, Any]
 
 
 def _other_length(row: TaskRow, run: RunFolder, config: Experiment) -> dict[str, Any]:
-    """Key -> value of the length of the training, where a fold began with another: a longer one that was asked for when
-    the cross-validation was interrupted counts for all folds."""
+    """Key -> value of the wanted length, where a fold began with another: a cross-validation may have been interrupted
+    while it was being made longer, and all folds train for as long."""
     if not run.config.is_file():
         return {}
     own, wanted = settings.load(row.load_config(), run.config).train, config.train
@@ -140,13 +139,16 @@ def _other_length(row: TaskRow, run: RunFolder, config: Experiment) -> dict[str,
 
 
 def _train_fold(row: TaskRow, config: Experiment, overrides: Mapping[str, Any], *, following: int) -> None:
-    """Begin a fold, or continue it; one that ended in its first epoch has no state and begins again."""
+    """Begin a fold, or continue it; one that was interrupted in its first epoch has no state and begins again.
+
+    Where it cannot be told whether another process trains it, its folder stays, and `train` refuses it.
+    """
     run = RunFolder(config.run.root / config.run.name)
     if run.last.is_file():
-        own = resolve_precision(resumed_config(row.load_config(), run, dict(overrides)))
+        own = resolve_precision(resumed_config(row.load_config(), run, overrides))
         train(own, resume=run, following=following)
         return
-    if run.path.is_dir() and not run.summary.is_file() and holder(run.lock) is None:
+    if run.path.is_dir() and not run.summary.is_file() and holder(run.lock, unknown="another process") is None:
         shutil.rmtree(run.path)
     train(config, following=following)
 

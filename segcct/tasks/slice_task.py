@@ -14,8 +14,9 @@ from segcct.config import PretrainingConfig, ReconstructionConfig, SegmentationC
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
-from segcct.datasets.split_record import Splits, seen_by
+from segcct.datasets.split_record import Splits
 from segcct.errors import SplitError
+from segcct.inference.seen_cases import seen_by
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.plurals import counted
 from segcct.preparation.input_ranges import ranges_of
@@ -45,7 +46,7 @@ class SliceTask(Task):
 
     def __init__(
         self,
-        config: SegmentationConfig | ReconstructionConfig | PretrainingConfig,
+        config: SliceConfig,
         dataset: TrainingData | None = None,
         *,
         resumed: bool = False,
@@ -91,7 +92,8 @@ class SliceTask(Task):
         return inventory.splits.select(inventory.cases, "train")
 
     def check_splits(self, splits: Splits) -> None:
-        """Raises where the task cannot train with these; says which of them the weights to start from have seen."""
+        """Raises `SegcctError` where the task cannot train on these splits; warns of held-out cases that the weights to
+        start from were trained on."""
         weights = self.config.model.pretrained
         try:
             seen = None if weights is None else seen_by(weights, splits)
@@ -133,7 +135,7 @@ class SliceTask(Task):
         return {"image": image, "label": label, "position": torch.rand(size, 1, device=device)}
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
-        """See `Task`; with what the training cases are like once weights were selected: nobody needs it before."""
+        """See `Task`; once weights are selected, also with the statistics of the training cases."""
         card = super().card(selected_on)
         if not selected_on:
             return card
@@ -143,12 +145,12 @@ class SliceTask(Task):
 
     @cached_property
     def intensity_quantiles(self) -> list[list[float]] | None:
-        """Of the training cases, for model.json."""
+        """Intensity quantiles of the training cases, for model.json."""
         return mean_quantiles(self.dataset.train)
 
     @cached_property
     def input_ranges(self) -> dict[str, list[list[float]]] | None:
-        """Likewise."""
+        """Input ranges of the training cases, for model.json."""
         return ranges_of(self.dataset.train)
 
     def names(self, batch: dict[str, Any]) -> list[str]:
@@ -159,7 +161,11 @@ class SliceTask(Task):
 
 
 def mean_scores(cases: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
-    """Case -> scores, to the mean of each score over the cases where it is defined; defined in none, it is left out."""
+    """The mean of each score over the cases where it is defined; a score that no case defines is left out.
+
+    Args:
+        cases: case -> name of a score -> its value.
+    """
     means = {}
     for name in next(iter(cases.values()), {}):
         values = [value for scores in cases.values() if (value := scores[name]) is not None]

@@ -1,5 +1,5 @@
-"""What a task is: the contract of segmentation, reconstruction, classification and tasks of other packages, and the
-table of them all."""
+"""What a task is: the contract that segmentation, reconstruction, classification and the tasks of other packages keep
+to, and the table of all tasks."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Task(ABC):
 
     The network is built at once, so that a wrong name or option shows before hours of preparation. `prepare` sets
     `dataset`, which the methods from `loader` on may use. `__init__` reads `architecture`, so a subclass sets what that
-    needs before it calls `super().__init__()`. The loop sets `averaged` before it calls `loss`; when `loss` is tried
-    before the training, on an `example`, it is still None.
+    needs before it calls `super().__init__()`. The loop sets `averaged` before it calls `loss`; it is still None when
+    `loss` is tried on an `example` before the training.
 
     Args:
         config: the experiment.
@@ -78,11 +78,14 @@ class Task(ABC):
     """The result is the network after the last validation, not the one with the best score."""
     loss_remedy = "Look at these cases with `segcct check`; else lower"
     """Start of the remedy for a loss that is not finite."""
+    frozen_models: Mapping[str, str] = {}
+    """Key of the configuration -> digest of the weights of a model that it names and that does not change in the
+    training. A run is resumed with the same ones, wherever they lie by then."""
 
     config: Experiment
     network: nn.Module
     transferred = ""
-    """What became of the weights of `model.pretrained`, in lines; empty where none were read."""
+    """Which weights of `model.pretrained` were used and which were not, in lines; empty where none were read."""
     dataset: PreparedDataset
     averaged: nn.Module | None = None
     """The network with averaged weights; the loop sets it where there is one (`train.ema`)."""
@@ -118,7 +121,7 @@ class Task(ABC):
 
     @abstractmethod
     def find(self) -> DatasetSummary:
-        """Find, check and split the data without preparing them. Raises `DataError` naming all that is wrong."""
+        """Find, check and split the data without preparing them. Raises `DataError` naming every problem."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -204,7 +207,7 @@ class TaskRow:
     """Place of the function behind `segcct predict`: (paths of models, input, output, `PredictOptions`) -> `Outcome`;
     see task_options.py."""
     predict_options: tuple[str, ...] = ()
-    """The options that it uses, such as `--split`, besides files and those of the network. Others are refused."""
+    """The options that it uses, such as `--split`, besides files and network options. Any other option is refused."""
     evaluate: str = ""
     """Of `segcct evaluate`: (predictions, references, output, `EvaluateOptions`) -> `Outcome`. It writes summary.json
     with the key `task`."""
@@ -220,7 +223,7 @@ class TaskRow:
     """Place of the function that evaluates the cases of a cross-validation, each by the fold that held it out; called
     with the folder, the configuration and the split that a fold holds out."""
     table: str = ""
-    """Name of the one file of its predictions, if there is one: recognized also without predictions.json."""
+    """Name of the table with all its predictions, if there is one: recognized also without predictions.json."""
 
     def load(self) -> type[Task]:
         """The task."""
@@ -231,7 +234,7 @@ class TaskRow:
         return cast("type[Experiment]", pkgutil.resolve_name(self.config))
 
     def load_model(self) -> type[LoadedModel]:
-        """The class of its trained models. Raises `ConfigError` where it names none."""
+        """The class of its trained models. Raises `ConfigError` where `model` is empty."""
         if not self.model:
             raise ConfigError(f"task {self.name} has no class of trained models")
         return cast("type[LoadedModel]", pkgutil.resolve_name(self.model))
@@ -241,7 +244,7 @@ class TaskRow:
         return cast("Callable[[FoldsFolder, Any, str], Path]", pkgutil.resolve_name(self.out_of_fold))
 
     def function(self, command: str, file: Path) -> Callable[..., Outcome]:
-        """What a command does with `file`, which is of this task. Raises `ConfigError` where that is nothing."""
+        """The function behind a command, for a `file` of this task. Raises `ConfigError` where there is none."""
         place = {"predict": self.predict, "evaluate": self.evaluate, "report": self.report}[command]
         if not place:
             able = [row for row in TASKS.values() if getattr(row, command)]
@@ -250,7 +253,7 @@ class TaskRow:
                 f"task {self.name} is not for segcct {command}",
                 file=file,
                 expected=" or ".join(row.name for row in able),
-                remedy=f"Name what comes from {trained}",
+                remedy=f"Use a model trained by {trained}, or its predictions",
             )
         return cast("Callable[..., Outcome]", pkgutil.resolve_name(place))
 
@@ -273,8 +276,8 @@ def register_task(row: TaskRow) -> None:
 
     An installed package calls this in a module that is an entry point of the group `segcct.tasks`.
 
-    Raises `ValueError` where the name or the command is taken, the command is no `train-...` or `pretrain...`, or an
-    option is none of the command (segmentation uses them all).
+    Raises `ValueError` where the name or the command is taken, the command does not begin with `train-` or `pretrain`,
+    or the command has no such option (segmentation uses them all).
     """
     commands = [other.command for name, other in _TABLE.registered.items() if name != row.name]
     if row.command in commands or not row.command.startswith(("train-", "pretrain")):
@@ -282,20 +285,27 @@ def register_task(row: TaskRow) -> None:
     every = _TABLE.registered.get("segmentation", row)
     for command in ("predict", "evaluate", "report"):
         if unknown := set(row.options(command)) - set(every.options(command)):
-            raise ValueError(f"'{min(unknown)}' is no option of segcct {command}")
+            raise ValueError(f"'{min(unknown)}' is not an option of segcct {command}")
     _TABLE.register(row.name, row)
 
 
 def task_named(name: object, *, file: Path | None = None) -> TaskRow:
-    """The row of the task that `file` names. Raises `ConfigError` for a name that is not there."""
+    """The row of the task that `file` names. Raises `ConfigError` for an unknown name."""
     if not isinstance(name, str) or name not in TASKS:
         raise ConfigError("names no task of this installation", file=file, found=name, expected=", ".join(TASKS))
     return TASKS[name]
 
 
 def task_of(config: Experiment) -> TaskRow:
-    """The row of the task that a configuration belongs to."""
-    return next(row for row in TASKS.values() if row.load_config() is type(config))
+    """The row of the task that a configuration belongs to. Raises `ConfigError` where no task has its class."""
+    for row in TASKS.values():
+        if row.load_config() is type(config):
+            return row
+    raise ConfigError(
+        "no task of this installation has this class of configuration",
+        found=type(config).__name__,
+        expected="that of a registered task (register_task)",
+    )
 
 
 for _row in (

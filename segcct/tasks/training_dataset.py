@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from segcct.check.dataset_check import check_inventory
 from segcct.check.problem import Problem, format_problems
+from segcct.check.split_classes import unshared_classes
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_record import SPLIT_NAMES, Splits, unshared_classes
+from segcct.datasets.split_record import SPLIT_NAMES, Splits
 from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted, listed
 from segcct.preparation.cache_key import fingerprint
@@ -48,7 +49,7 @@ def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
 
     Args:
         data: the data section.
-        needs_labels: cases without a label take no part.
+        needs_labels: leave out cases without a label.
     """
     try:
         inventory = Inventory(data, remember=True, needs_labels=needs_labels)
@@ -61,7 +62,8 @@ def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
 
 
 def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bool = True) -> TrainingData:
-    """`find_cases`, and prepare them; `unlabeled`: with the cases that train without labels."""
+    """`find_cases`, and prepare the training and validation cases; `unlabeled`: also those that train without labels.
+    Raises as `find_cases`, and `DataError` where no validation case holds a structure."""
     inventory = find_cases(data, needs_labels=needs_labels)
     scheme, splits, memo = inventory.scheme, inventory.splits, inventory.memo
     train, val = (splits.select(inventory.cases, split) for split in ("train", "val"))
@@ -93,7 +95,7 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
 
 
 def describe_splits(inventory: Inventory, *, unlabeled: bool = False) -> str:
-    """`train 12 cases of 10 patients, val ..., test ...`, and, where they train, `unlabeled ...`."""
+    """`train 12 cases of 10 patients, val ..., test ...`, and `unlabeled ...` if those train too."""
     cases_of = {split: inventory.splits.select(inventory.cases, split) for split in SPLIT_NAMES}
     if unlabeled:
         cases_of["unlabeled"] = inventory.unlabeled
@@ -104,12 +106,12 @@ def describe_splits(inventory: Inventory, *, unlabeled: bool = False) -> str:
 
 
 def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
-    """Slices of all cases by their headers; a crop to the foreground leaves fewer.
+    """Slices of all cases, by their headers; a crop to the foreground would leave fewer.
 
     Raises `VolumeError` where a header cannot be read.
     """
     count, data = 0, inventory.data
-    stored_spacing = replace(Preparation.of(data), spacing_mm=None)  # slices are as many at another one
+    stored_spacing = replace(Preparation.of(data), spacing_mm=None)  # it does not change how many slices there are
     for case in cases:
         name, files = next(iter(case.channels.items()))
         stored = inventory.header(files[0], data.channels[name])
@@ -119,7 +121,7 @@ def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
 
 
 def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Splits) -> None:
-    """Say which classes are only in the training or only in the validation cases; nothing stops for it."""
+    """Say which classes are only in the training or only in the validation cases; the training continues."""
     classes = {
         case.case_id: frozenset(name for index, name in enumerate(scheme.classes, 1) if case.present[:, index].any())
         for case in cases
@@ -127,4 +129,4 @@ def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Spli
     }
     uneven = unshared_classes(classes, splits)
     if uneven is not None and is_first_process():
-        say(f"warning: classes are not in training and validation cases alike ({uneven})")
+        say(f"warning: training and validation cases do not have the same classes ({uneven})")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import torch
+from torch import nn
 
 from segcct.config import Experiment, TrainSection
 from segcct.files.json_file import write_json
@@ -23,7 +24,7 @@ from segcct.training.device_settings import resolve_precision
 from segcct.training.network import check_batch_size
 from segcct.training.optimization import build_optimizer
 from segcct.training.processes import is_first_process
-from segcct.training.session import check_run, check_same_dataset, open_run, owning_run
+from segcct.training.session import begin_run, check_epochs, check_same_dataset, locked_run
 from segcct.training.step_time import step_seconds
 from segcct.training.trainer import fit
 
@@ -36,13 +37,13 @@ def train(config: Experiment, *, resume: RunFolder | None = None, following: int
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
-    with owning_run(config.run, resume):
+    with locked_run(config.run, resume) as run:
         task = _checked_task(config, resume)
         task.prepare()
         config, dataset = task.config, task.dataset
         if resume is not None:
-            check_same_dataset(resume, dataset.splits, dataset.fingerprint)
-        run = open_run(config.run, config, dataset.splits, resume=resume)
+            check_same_dataset(run, dataset.splits, dataset.fingerprint)
+        begin_run(run, config, dataset.splits, resumed=resume is not None)
         if task.transferred and is_first_process():
             run.write_text(run.pretrained, f"{task.transferred}\n")
         best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None, following=following)
@@ -53,7 +54,7 @@ def train(config: Experiment, *, resume: RunFolder | None = None, following: int
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of a training that has not begun, with memory and time measured on a few steps."""
+    """What a training would take: memory and time are measured on a few steps."""
 
     splits: str
     parameters: int
@@ -62,7 +63,7 @@ class Plan:
     peak_memory_mb: float | None
     """None where the system does not report it."""
     training_s: float | None
-    """Seconds of all training steps; None with a budget."""
+    """Seconds of all training steps, of a resumed run those that are left; None with a budget."""
 
     def __str__(self) -> str:
         total = "see the budget" if self.training_s is None else f"about {duration(self.training_s)} of training steps"
@@ -81,8 +82,11 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
 
     Raises `SegcctError` for whatever the training itself would refuse before it prepares the data.
     """
+    if resume is None:
+        RunFolder.check_free(config.run.root / config.run.name)
     task = _checked_task(config, resume)
     dataset, train = task.find(), task.config.train
+    done = 0 if resume is None else len(resume.read_metrics())
     step_s = _step_s(task)
     on_gpu = device_type(pick_device(train.device)) == "cuda"
     return Plan(
@@ -90,13 +94,13 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
         parameters=sum(parameter.numel() for parameter in task.network.parameters()),
         step_s=step_s,
         peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory_mb(),
-        training_s=None if train.budget is not None else training_steps(train, dataset.batches) * step_s,
+        training_s=None if train.budget is not None else training_steps(train, dataset.batches, done) * step_s,
     )
 
 
-def training_steps(train: TrainSection, batches: int) -> int:
-    """Training steps of all epochs, of `batches` each: processes that train together share them."""
-    return train.epochs * -(-batches // train.devices)
+def training_steps(train: TrainSection, batches: int, done: int = 0) -> int:
+    """Training steps of the epochs that are not done, of `batches` each: processes that train together share them."""
+    return (train.epochs - done) * -(-batches // train.devices)
 
 
 def mean_of_stages(ends: Sequence[float], seconds_at: Callable[[float], float], *, by_time: bool) -> float:
@@ -107,7 +111,7 @@ def mean_of_stages(ends: Sequence[float], seconds_at: Callable[[float], float], 
         seconds_at: measures a step at such a fraction; called once within each stage.
         by_time: these are fractions of its time, so that a stage of fast steps has more of them; else of its steps.
     """
-    stages = [(end - begin, seconds_at(math.nextafter(end, 0.0))) for begin, end in pairwise((0.0, *ends))]
+    stages = [(end - begin, seconds_at(_late_in_stage(end))) for begin, end in pairwise((0.0, *ends))]
     if by_time:
         return 1 / sum(share / seconds for share, seconds in stages)
     return sum(share * seconds for share, seconds in stages)
@@ -116,13 +120,22 @@ def mean_of_stages(ends: Sequence[float], seconds_at: Callable[[float], float], 
 def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
     """The task of a configuration, of which all is checked but its data."""
     config = resolve_precision(config)
-    check_run(config.run, config.train, resume)
+    if resume is not None:
+        check_epochs(resume, config.train)
     check_logger(config.train.logger)
     task = task_of(config).load()(config, resumed=resume is not None)
-    check_batch_size(
-        task.network, config.train.batch_size, lambda network: task.loss(network, task.example(1, "cpu"), 1.0)
-    )
+
+    def losses_of_one(network: nn.Module) -> None:
+        for end in task.stages:
+            task.loss(network, task.example(1, "cpu"), _late_in_stage(end))
+
+    check_batch_size(task.network, config.train.batch_size, losses_of_one)
     return task
+
+
+def _late_in_stage(end: float) -> float:
+    """The last progress of the stage that ends at `end`: at `end` itself the next one begins."""
+    return math.nextafter(end, 0.0)
 
 
 def _step_s(task: Task) -> float:

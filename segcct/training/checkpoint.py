@@ -1,7 +1,7 @@
 """last.ckpt: the state from which a training is resumed, written atomically and checked before it is used.
 
-It is a file of torch.save, read without running anything that is in it.
-It holds no random state, which follows from the epoch: batch_seeds.py.
+It is written by torch.save and read without running any code in it. It holds no random state, which follows from the
+epoch: batch_seeds.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
 from segcct.errors import RunError, SegcctError, is_out_of_memory, short_reason
-from segcct.files.atomic_file import write_bytes
+from segcct.files.atomic_file import atomic_path
 from segcct.model_card import ModelCard, load_card, load_weights
 from segcct.run_folder import RunFolder
 
@@ -26,6 +26,7 @@ TRAINING = "training"
 """Key of what `identity_of` gives."""
 CONFIG = "config"
 """Key of the text of config.yaml."""
+_FROZEN = "frozen_models"
 _NO_STATE = "is not the state of a training"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "epoch": int,
@@ -39,15 +40,15 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     TRAINING: Mapping,
     CONFIG: str,
 }
-"""Keys of a state, among others, and the types of their values."""
+"""Keys that every state has, and the types of their values."""
 
 
-def identity_of(card: ModelCard, seed: int) -> dict[str, Any]:
-    """What tells one training from another: the model, how it reads its data, the data's content, and the seed."""
+def identity_of(card: ModelCard, seed: int, frozen_models: Mapping[str, str]) -> dict[str, Any]:
+    """What tells one training from another: the model, how it reads its data, the data's content, the seed, and the
+    digests of `Task.frozen_models`."""
     stored = card.model_dump(mode="json")
-    return {name: stored[name] for name in ("task", "architecture", "scheme", "data", "data_fingerprint")} | {
-        "seed": seed
-    }
+    identity = {name: stored[name] for name in ("task", "architecture", "scheme", "data", "data_fingerprint")}
+    return {**identity, "seed": seed, _FROZEN: dict(frozen_models)}
 
 
 class StateFile(CheckpointIO):
@@ -63,14 +64,16 @@ class StateFile(CheckpointIO):
         self.state = state
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a state atomically. Raises `StorageError`."""
-        # In memory first: an error of the disk within torch.save ends the process.
+        """Write a state atomically, for its owner alone: it holds config.yaml. Raises `StorageError`."""
+        # In memory first: a disk error inside torch.save ends the process.
         content = io.BytesIO()
         torch.save({**checkpoint, TRAINING: self.training}, content)
-        write_bytes(Path(path), content.getbuffer())
+        state = content.getbuffer()
+        with atomic_path(path, private=True, needs_bytes=len(state)) as temporary:
+            temporary.write_bytes(state)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """The given state, else that of the file. Raises `RunError`."""
+        """The state given to `__init__`, once; else that of the file. Raises `RunError`."""
         state, self.state = self.state, None
         return read_state(Path(path)) if state is None else state
 
@@ -123,7 +126,10 @@ def check_best(run: RunFolder, state: Mapping[str, Any]) -> None:
 
 def check_training(file: Path, state: Mapping[str, Any], module: nn.Module, training: Mapping[str, Any]) -> None:
     """Raises `RunError` where a state belongs to another training than the one that resumes from it."""
-    different = [name for name, value in training.items() if state[TRAINING].get(name) != value]
+    began = {_FROZEN: training[_FROZEN], **state[TRAINING]}  # states of earlier versions do not name them
+    different = [name for name, value in training.items() if began.get(name) != value]
+    if different == [_FROZEN] and isinstance(began[_FROZEN], Mapping):
+        raise _other_frozen_model(file, began[_FROZEN], training[_FROZEN])
     if different:
         raise _other_training(file, f"another {', '.join(different).replace('_', ' ')}", "those of this run")
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
@@ -134,12 +140,13 @@ def check_training(file: Path, state: Mapping[str, Any], module: nn.Module, trai
 
 
 def unusable(file: Path, error: Exception) -> RunError:
-    """The error of a state that passed the checks, and from which the training still cannot be resumed."""
+    """The error for a state that passed the checks but from which the training cannot be resumed."""
     return _refused(file, "the run cannot be resumed from its state", f"{type(error).__name__}: {error}")
 
 
 def _check_archive(file: Path) -> None:
-    """A file of torch.save is a zip archive of stored members with checksums, whose table of contents comes last."""
+    """Raises `RunError` where the file is not a complete archive of torch.save: a zip of uncompressed members with
+    checksums, whose table of contents comes last."""
     try:
         with zipfile.ZipFile(file) as archive:
             packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
@@ -162,8 +169,8 @@ def _has_values(state: Mapping[str, Any]) -> bool:
 
 
 def _has_progress(state: Mapping[str, Any]) -> bool:
-    """The loop is at the end of an epoch, and the optimizer has its moments; without them a training would silently
-    begin anew."""
+    """The loop is at the end of an epoch, and the optimizer has its moments: without them, the training would silently
+    start over."""
     try:
         processed = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         optimizer = state["optimizer_states"][0]
@@ -183,6 +190,20 @@ def _is_number(value: object) -> bool:
 def _other_training(file: Path, found: str, expected: str) -> RunError:
     what = f"{file.name} belongs to another training"
     return RunError(what, file=file, found=found, expected=expected, remedy=_restore("file"))
+
+
+def _other_frozen_model(file: Path, began: Mapping[str, str], now: Mapping[str, str]) -> RunError:
+    key = min(key for key in {*began, *now} if began.get(key) != now.get(key))
+    found, expected = (
+        f"weights {str(digests[key])[:12]}" if key in digests else "no model" for digests in (now, began)
+    )
+    return RunError(
+        f"{key} is another model than the one that the run began with",
+        file=file,
+        found=found,
+        expected=expected,
+        remedy="Restore that model, and name its folder in config.yaml of the run if it was moved",
+    )
 
 
 def _refused(file: Path, what: str, found: object) -> RunError:

@@ -22,7 +22,7 @@ from segcct.run_folder import RunFolder
 from segcct.training.processes import is_first_process
 
 TRACKER = "tracker.json"
-"""File of a run folder with the id of the run in a tracker, so that a resumed training continues it there."""
+"""File of a run folder with the id of the run in its tracker, where a resumed training continues it."""
 PROJECT = "segcct"
 
 
@@ -33,7 +33,7 @@ class Tracker(NamedTuple):
     make: Callable[[RunFolder, str | None], Logger]
     """(run, its id in the tracker, None for a new one) -> the logger."""
     package: str = ""
-    """Package that has to be installed, also the name of its extra; empty for TensorBoard."""
+    """Package that it needs, which is also the name of the extra; empty for TensorBoard, which is always installed."""
 
 
 def _tensorboard(run: RunFolder, _: str | None) -> Logger:
@@ -41,7 +41,7 @@ def _tensorboard(run: RunFolder, _: str | None) -> Logger:
 
 
 def _mlflow(run: RunFolder, run_id: str | None) -> Logger:
-    server = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{run.path.parent.absolute() / 'mlflow.db'}")
+    server = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{run.path.absolute().parent / 'mlflow.db'}")
     return MLFlowLogger(PROJECT, run.path.name, server, run_id=run_id)
 
 
@@ -54,7 +54,7 @@ TRACKERS: Mapping[str, Tracker] = {
     "mlflow": Tracker("MLflow", _mlflow, "mlflow"),
     "wandb": Tracker("Weights & Biases", _wandb, "wandb"),
 }
-"""Value of `train.logger` -> where the curves go; the other values, csv and none, leave them in metrics.csv."""
+"""Value of `train.logger` -> where the curves go; with its other values, csv and none, only metrics.csv has them."""
 
 
 def check_logger(name: str) -> None:
@@ -64,7 +64,13 @@ def check_logger(name: str) -> None:
 
 
 class Curves(Logger):
-    """A logger whose first failure is reported, and ends the logging but not the training."""
+    """A logger whose first failure is reported, and ends the logging but not the training.
+
+    Args:
+        name: key of `TRACKERS`.
+        run: the run folder.
+        settings: describe a new run in MLflow and Weights & Biases; without paths.
+    """
 
     def __init__(self, name: str, run: RunFolder, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -108,7 +114,7 @@ class Curves(Logger):
         with self._tolerated():
             if self.logger is not None and not self.failed:
                 self.logger.finalize(status)
-                if isinstance(self.logger, WandbLogger):  # else the next training of this process goes on with its run
+                if isinstance(self.logger, WandbLogger):  # else the next training of this process continues its run
                     self.logger.experiment.finish()
 
     @contextmanager
@@ -125,17 +131,6 @@ class Curves(Logger):
             self.failed = True
 
 
-def curves_of(name: str, run: RunFolder, settings: Mapping[str, Any]) -> Curves | bool:
-    """What Lightning takes as the logger of a training.
-
-    Args:
-        name: `train.logger`.
-        run: the run folder.
-        settings: what a new run is described by in MLflow and Weights & Biases; without paths.
-    """
-    return Curves(name, run, settings) if name in TRACKERS else False
-
-
 def _stored_id(run: RunFolder, name: str) -> str | None:
     """The id of a run in a tracker; None where it is new there."""
     file: Path = run.path / TRACKER
@@ -147,7 +142,7 @@ def _stored_id(run: RunFolder, name: str) -> str | None:
 
 @contextmanager
 def quiet_writer() -> Iterator[None]:
-    """TensorBoard writes in a thread, which would print a traceback where the disk is full."""
+    """Within the block, TensorBoard's writer thread prints no traceback when the disk is full."""
     usual = threading.excepthook
 
     def hook(arguments: Any) -> None:

@@ -66,7 +66,7 @@ def lightning_devices(train: TrainSection) -> dict[str, Any]:
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     many = devices * nodes > 1
     return {
-        "accelerator": {"cuda": "gpu"}.get(kind, kind),
+        "accelerator": "gpu" if kind == "cuda" else kind,
         "devices": devices,
         "num_nodes": nodes,
         "strategy": "ddp" if many else "auto",

@@ -32,7 +32,7 @@ def build_network(
         ModelError: unknown name or option.
         CheckpointError: the pretrained weights do not fit.
     """
-    name, built = architecture.name, architecture
+    name = architecture.name
     if entry(name).kind != kind:
         raise ConfigError(
             f"model.name is not a {kind}",
@@ -40,7 +40,9 @@ def build_network(
             expected=f"one of {', '.join(model_names(kind))}",
         )
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
-    network = create_model(name, built.in_channels, built.num_classes, built.image_size, built.options)
+    network = create_model(
+        name, architecture.in_channels, architecture.num_classes, architecture.image_size, architecture.options
+    )
     if pretrained is None:
         return network, ""
     from segcct.models.weights import load_pretrained
@@ -50,18 +52,18 @@ def build_network(
     return network, report
 
 
-def check_batch_size(network: nn.Module, batch_size: int, loss_of_one: Callable[[nn.Module], object]) -> None:
+def check_batch_size(network: nn.Module, batch_size: int, losses_of_one: Callable[[nn.Module], object]) -> None:
     """Raises `TrainingError` where every batch is one sample and BatchNorm does not train on that.
 
     Args:
         network: stays as it is.
         batch_size: samples in a batch.
-        loss_of_one: takes a copy of the network through a batch of one sample.
+        losses_of_one: takes a copy of the network through a batch of one sample, at each stage of the training.
     """
     if batch_size > 1 or not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
         return
     with torch.no_grad(), explaining_batch_norm():
-        loss_of_one(copy.deepcopy(network).train())
+        losses_of_one(copy.deepcopy(network).train())
 
 
 @torch.no_grad()

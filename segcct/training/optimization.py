@@ -33,16 +33,16 @@ def build_optimizer(network: nn.Module, train: TrainSection) -> torch.optim.Opti
             "params": orthogonal, "weight_decay": train.weight_decay,
             "orthogonal": True, "lr_factor": train.muon_lr / train.lr,
         })  # fmt: skip
-        # torch.optim.Muon iterates in bf16 always; where that is emulated, it takes several times as long.
+        # torch.optim.Muon always iterates in bf16, which takes several times as long where it is emulated.
         arithmetic = torch.bfloat16 if train.precision == "bf16" else torch.float32
         return Muon(groups, train.lr, arithmetic=arithmetic, fused=True)
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr, fused=True)  # a quarter of the time on a processor
+        return torch.optim.AdamW(groups, lr=train.lr, fused=True)  # four times as fast on a processor
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
 
 
 def rate_key(train: TrainSection) -> str:
-    """The option that makes the updates of most weights smaller, for the remedy of an error."""
+    """The option of the learning rate of most weights, for the remedy of an error."""
     return "--train.muon_lr" if train.optimizer == "muon" else "--train.lr"
 
 
@@ -60,8 +60,8 @@ def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
 class Clock:
     """Progress of the training: by epochs, or by wall clock when there is a budget.
 
-    Validations are part of the budget; what the latest one took is reserved for the last. The first one cannot be
-    planned for: it overruns a budget shorter than an epoch.
+    Validations count toward the budget: as much time as the latest one took is reserved for the last. How long the
+    first takes is not known beforehand, so it overruns a budget that is shorter than an epoch.
     """
 
     def __init__(self, train: TrainSection) -> None:
@@ -83,7 +83,7 @@ class Clock:
         return self.before + time.monotonic() - self.started
 
     def start(self) -> None:
-        """Start counting, also after a resume."""
+        """Start counting; call this after a resume too."""
         self.started = time.monotonic()
 
     def progress(self, epoch: int, batch: int, batches: int) -> float:
@@ -93,7 +93,7 @@ class Clock:
         return min(self.elapsed / max(self.budget - self.validation, 1e-9), 1.0)
 
     def has_time_to_validate(self) -> bool:
-        """Whether another validation stays within the fraction of the time that validations may take."""
+        """Whether another validation would keep within `train.validation_time`."""
         limit = self.validation_time
         return limit is None or not self.validations or self.validations + self.validation <= limit * self.elapsed
 
@@ -103,7 +103,7 @@ class Clock:
         self.validations += seconds
 
     def over(self) -> bool:
-        """Whether the budget is used up, except for the time of the last validation."""
+        """Whether what is left of the budget is needed for the last validation."""
         if self.budget is None:
             return False
         return self.ended == self.budget or self.elapsed + self.validation >= self.budget

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,8 +43,8 @@ _LOCATIONS = (
     "train.unlabelled.model",
     "augment.generator",
 )
-"""Keys that may be edited in config.yaml, since files may have been moved: the dataset is compared by content, and the
-weights to start from are not read again."""
+"""Keys that may be edited in config.yaml, because files may have been moved. The dataset and the frozen models are
+compared by content, and the weights to start from are not read again."""
 
 Config = TypeVar("Config", bound=Experiment)
 
@@ -56,22 +56,22 @@ def experiment_of(
     *,
     resume: str | Path | None = None,
 ) -> tuple[Config, RunFolder | None]:
-    """The configuration of a training, settled for this machine, and the run that it resumes.
+    """The configuration of a training with its precision chosen for this machine, and the run that it resumes.
 
     Args:
-        kind: the task's.
+        kind: the config class of the task.
         source: a YAML file, its content, or an object of `kind`; None where a run is resumed.
         overrides: dotted key -> value, laid over it.
         resume: a run folder.
 
     Raises:
-        ConfigError: a key that is wrong, that a resume may not change, or that would do nothing.
+        ConfigError: a key that is wrong, that a resume may not change, or that has no effect.
         ModelError: a device that is not there.
         RunError: the run cannot be resumed.
     """
     if resume is not None:
         run = RunFolder.open(Path(resume))
-        config = resumed_config(kind, run, dict(overrides))
+        config = resumed_config(kind, run, overrides)
     else:
         run = None
         if isinstance(source, Experiment):
@@ -80,44 +80,27 @@ def experiment_of(
             config = settings.build(kind, source, overrides, source="config")
         else:
             config = settings.load(kind, Path(source or ""), overrides)
-        # The reason of another run, whose configuration this may be, says nothing of this machine.
+        # The configuration may be that of another run, whose reason says nothing about this machine.
         train = config.train.model_copy(update={"precision_reason": None})
         config = config.model_copy(update={"train": train})
     check_length(config, overrides)
     return resolve_precision(config, announce=True), run
 
 
-def owning_run(section: RunSection, resume: RunFolder | None) -> AbstractContextManager[None]:
-    """Holds the lock of a run folder; the first process of several holds it for all.
-
-    Raises `RunError` where a new run's name is taken, or another process, which is named, holds the lock.
-    """
-    if not is_first_process():
-        return nullcontext()
-    run = resume or RunFolder(section.root / section.name)
-    if resume is None:
-        RunFolder.check_free(run.path)
-    return exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it")
-
-
-def check_run(section: RunSection, train: TrainSection, resume: RunFolder | None) -> None:
-    """Raises `RunError` where a new run's name is taken, or a resumed run has more epochs than `train` asks for."""
-    if resume is None:
-        if is_first_process():
-            RunFolder.check_free(section.root / section.name)
-        return
-    done = len(resume.read_metrics())
+def check_epochs(run: RunFolder, train: TrainSection) -> None:
+    """Raises `RunError` where a run to be resumed has more epochs than `train` asks for."""
+    done = len(run.read_metrics())
     if train.budget is None and done > train.epochs:
         raise RunError(
             f"the run has trained {counted(done, 'epoch')} already",
-            file=resume.path,
+            file=run.path,
             found=f"--train.epochs {train.epochs}",
             expected=f"at least {done}",
         )
 
 
 def check_length(config: Experiment, overrides: Iterable[str]) -> None:
-    """Raises `ConfigError` where `overrides` have epochs, which a budget replaces."""
+    """Raises `ConfigError` where `overrides` set the epochs, but a budget replaces them."""
     if "train.epochs" in overrides and config.train.budget is not None:
         raise ConfigError(
             "train.epochs would do nothing",
@@ -126,47 +109,66 @@ def check_length(config: Experiment, overrides: Iterable[str]) -> None:
         )
 
 
-def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: RunFolder | None = None) -> RunFolder:
-    """The run folder with its configuration and splits, written by the first process.
+@contextmanager
+def locked_run(section: RunSection, resume: RunFolder | None = None) -> Iterator[RunFolder]:
+    """The run folder of a training, `resume` or a new one, while no other process may train into it. A new one does
+    not exist yet; `begin_run` makes it.
+
+    Of several processes that train together, the first one holds the lock for all. Raises `RunError` where the name of
+    a new run is taken, or another process, which the error names, holds the lock.
+    """
+    run = resume or RunFolder(section.root / section.name)
+    if not is_first_process():
+        yield run
+        return
+    if resume is None:
+        RunFolder.check_free(run.path)
+    with exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it"):
+        yield run
+
+
+def begin_run(run: RunFolder, config: BaseModel, splits: Splits, *, resumed: bool = False) -> None:
+    """Write configuration and splits into a run folder; only the first process does.
 
     A resumed run keeps its splits and gets the configuration that it is resumed with, so that after another
-    interruption a plain `--resume` means the same training. Raises `RunError` where a new run's name is taken.
+    interruption a plain `--resume` means the same training. Raises `RunError` where a new run's name was taken during
+    the preparation of its data, as it may be where the file system has no locks.
     """
-    path = section.root / section.name
     if not is_first_process():
-        return resume or RunFolder(path)
-    run = resume or RunFolder.create(path)
-    if resume is None:
-        splits.save(run.splits)
-    else:
+        return
+    if resumed:
         run.summary.unlink(missing_ok=True)  # it describes the weights so far, and is written again at the end
+    else:
+        RunFolder.create(run.path)
+        splits.save(run.splits)
     run.write_text(run.config, settings.dump(config))
-    return run
 
 
-def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]) -> Config:
-    """The configuration of a run, with the few overrides a resume allows.
+def resumed_config(kind: type[Config], run: RunFolder, overrides: Mapping[str, Any]) -> Config:
+    """The configuration of a run, with the few overrides that a resume allows.
 
     Raises:
         ConfigError: another override.
         RunError: the run has nothing to resume from, it is damaged or another training's, or config.yaml was edited.
     """
-    check_resumable_keys(overrides, run.path)
+    config = stored_config(kind, run.config, overrides)
     run.check_resumable()
-    if "train.precision" in overrides:
-        overrides = {**overrides, "train.precision_reason": None}  # it is about the earlier precision
-    config = settings.load(kind, run.config, overrides)
     state = read_state(run.last)
     _check_not_edited(kind, run, state[CONFIG])
     check_best(run, state)
     return config
 
 
-def check_resumable_keys(overrides: Iterable[str], run: Path) -> None:
-    """Raises `ConfigError` for a key that may not change when `run` is resumed."""
+def stored_config(kind: type[Config], file: Path, overrides: Mapping[str, Any]) -> Config:
+    """The config.yaml of a run or a cross-validation, with `overrides` laid over it. Raises `ConfigError` for a key
+    that may not change when it is resumed."""
     for key in overrides:
         if key not in RESUMABLE:
-            raise ConfigError(f"{key} cannot change when a run is resumed", file=run, expected=", ".join(RESUMABLE))
+            allowed = ", ".join(RESUMABLE)
+            raise ConfigError(f"{key} cannot change when a run is resumed", file=file.parent, expected=allowed)
+    if "train.precision" in overrides:
+        overrides = {**overrides, "train.precision_reason": None}  # the stored one is about the earlier precision
+    return settings.load(kind, file, overrides)
 
 
 def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:

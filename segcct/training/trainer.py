@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from segcct.config import TrainSection
-from segcct.errors import SegcctError, TrainingError
+from segcct.errors import TrainingError, is_foreseen
 from segcct.hardware.memory import return_freed_memory
 from segcct.model_card import load_card
 from segcct.plurals import counted
@@ -22,7 +22,7 @@ from segcct.progress import say
 from segcct.run_folder import RunFolder
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
-from segcct.training.curves import curves_of, quiet_writer
+from segcct.training.curves import TRACKERS, Curves, quiet_writer
 from segcct.training.device_settings import lightning_devices
 from segcct.training.processes import is_first_process
 from segcct.training.training_module import Trainable, TrainingModule
@@ -34,8 +34,13 @@ def fit(
 ) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
-    With `resume`, continues from last.ckpt. An interrupted run can be resumed. The time left that is shown counts
-    `following` folds of the same length too.
+    Args:
+        task: what is trained.
+        run: the run folder.
+        train: length, optimizer and the rest of the loop.
+        seed: of everything random.
+        resume: continue from last.ckpt.
+        following: folds of the same length that come after this one, counted in the time left.
 
     Raises:
         TrainingError: the loss is not finite, or the weights are not.
@@ -43,7 +48,7 @@ def fit(
     """
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     module = TrainingModule(task, train, seed)
-    training = identity_of(task.card({}), seed)
+    training = identity_of(task.card({}), seed, task.frozen_models)
     state = _resumed_state(run, module, training, train) if resume else None
     validation = ValidationCallback(task, run, train, following)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -54,14 +59,15 @@ def fit(
             with _interruptible(run, module):
                 trainer.fit(module, ckpt_path=str(run.last) if resume else None, weights_only=True if resume else None)
         except Exception as error:
-            if state is None or validation.started or isinstance(error, SegcctError):
+            if state is None or validation.started or is_foreseen(error):
                 raise
             raise unusable(run.last, error) from error
         finally:
             return_freed_memory()
     best = validation.best
     if best is None:
-        raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
+        length = "--train.epochs" if train.budget is None else "--train.budget"
+        raise TrainingError("the training ended before its first validation", remedy=f"Give it a longer {length}")
     if not is_first_process():
         return best
     # A training with a budget that was killed between best/ and last.ckpt may select other weights when resumed.
@@ -76,6 +82,7 @@ def _lightning_trainer(
     state_file: StateFile,
     training: Mapping[str, Any],
 ) -> pl.Trainer:
+    settings = {"model": training["architecture"]["name"], **_settings(train)}
     return pl.Trainer(
         **lightning_devices(train),
         precision="bf16-mixed" if train.precision == "bf16" else "32-true",
@@ -85,7 +92,7 @@ def _lightning_trainer(
         gradient_clip_val=train.clip_norm or None,
         callbacks=[validation],
         plugins=[state_file],
-        logger=curves_of(train.logger, run, {"model": training["architecture"]["name"], **_settings(train)}),
+        logger=Curves(train.logger, run, settings) if train.logger in TRACKERS else False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -96,7 +103,7 @@ def _lightning_trainer(
 
 @contextmanager
 def _interruptible(run: RunFolder, module: TrainingModule) -> Iterator[None]:
-    """On Ctrl-C within the block, says how to resume the training and raises `KeyboardInterrupt` again."""
+    """On Ctrl-C within the block, says how to resume the training, and raises `KeyboardInterrupt`."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -111,7 +118,7 @@ def _interruptible(run: RunFolder, module: TrainingModule) -> Iterator[None]:
 
 
 def _settings(train: TrainSection) -> dict[str, Any]:
-    """The keys of a training section that name no file."""
+    """The keys of a training section that have a number or a word as their value."""
     return {
         name: value for name, value in train.model_dump(mode="json").items() if isinstance(value, int | float | str)
     }

@@ -1,8 +1,9 @@
-"""A task for Lightning: what is done at every step. What makes a resumed run exact: batch_seeds.py."""
+"""A task as Lightning's module: what is done at every step. Why a resumed run is exact: batch_seeds.py."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -24,13 +25,14 @@ from segcct.training.optimization import Clock, averaged_copy, build_optimizer, 
 
 
 class Trainable(Protocol):
-    """What the loop needs of a `Task` (tasks/task.py)."""
+    """What the loop needs of a `Task` (tasks/task.py). That mypy accepts one where `fit` is called keeps them equal."""
 
     network: nn.Module
     score: str
     averaged: nn.Module | None
     keeps_last: bool
     loss_remedy: str
+    frozen_models: Mapping[str, str]
 
     def loader(self, rank: int, world: int) -> DataLoader[Any]: ...
     def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor: ...
@@ -41,7 +43,7 @@ class Trainable(Protocol):
 
 
 class TrainingModule(pl.LightningModule):
-    """A task for Lightning: network, EMA of its weights, loss, optimizer, learning rate by progress."""
+    """A task as Lightning's module: network, EMA of its weights, loss, optimizer, learning rate by progress."""
 
     def __init__(self, task: Trainable, train: TrainSection, seed: int) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.clock = Clock(train)
         self.progress = 0.0
-        """Fraction of the training that is done, at the latest batch."""
+        """Fraction of the training that was done at the latest batch."""
         self.network = task.network
         self.averaged = averaged_copy(task.network, train.ema) if train.ema else None
         task.averaged = None if self.averaged is None else self.averaged.module
@@ -83,8 +85,8 @@ class TrainingModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of all gradients together; Lightning's own would refuse a fused optimizer in bf16, where
-        gradients need no scaling."""
+        """Clip the norm of all gradients together. Lightning's own method refuses fused optimizers in bf16, although
+        their gradients are not scaled."""
         if gradient_clip_val:
             nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
@@ -92,13 +94,13 @@ class TrainingModule(pl.LightningModule):
         self.clock.start()
         batches, added = int(self.trainer.num_training_batches), self.train_section.accumulate
         if added > batches and self.trainer.is_global_zero:
-            say(f"train.accumulate is {added}, but an epoch has {batches} batches: each epoch ends with a step on "
-                f"those; show more per epoch, or lower it to {batches}")  # fmt: skip
+            say(f"train.accumulate is {added}, but an epoch has {batches} batches, so it is one step: lower it to "
+                f"{batches}, or make epochs longer")  # fmt: skip
         if self.stop_when_over() and self.clock.budget is not None and self.trainer.is_global_zero:
             say(f"the budget of {duration(self.clock.budget)} is used up; extend it with --train.budget")
 
     def stop_when_over(self) -> bool:
-        """End the training in all processes where the first one's budget is used up, and remember that it was."""
+        """Whether the budget of the first process is used up; if so, the training ends in all processes."""
         if self.clock.budget is None or not self.trainer.strategy.broadcast(self.clock.over()):
             return False
         self.clock.ended = self.clock.budget
@@ -143,13 +145,13 @@ class TrainingModule(pl.LightningModule):
         self.stop_when_over()
 
     def recalibrate(self) -> None:
-        """Give the averaged weights statistics of their own from the latest batches."""
+        """Compute BatchNorm's statistics for the averaged weights from the latest batches."""
         with autocast(self.device.type, self.train_section.precision):
             passes = (partial(self.task.loss, batch=batch, progress=self.progress) for batch in self.latest_batches)
             recalibrate(self.evaluated_network, passes)
 
     def share_statistics(self) -> None:
-        """Give all processes the buffers of the first one, which saves its network: others had other batches."""
+        """Give all processes the buffers of the first one, which are saved: each process had other batches."""
         if self.trainer.world_size > 1:
             for buffer in self.evaluated_network.buffers():
                 buffer.copy_(self.trainer.strategy.broadcast(buffer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from segcct.config import TrainSection
 from segcct.errors import TrainingError
+from segcct.plurals import counted
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
 from segcct.training.checkpoint import CONFIG
@@ -34,7 +36,7 @@ class ValidationCallback(Checkpoint):
         self.progress: Progress | None = None
         self.started = False
         self.config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-        """config.yaml when the training begins or is resumed, whatever becomes of the file meanwhile."""
+        """config.yaml as it was when the training began or was resumed."""
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         checkpoint[CONFIG] = self.config
@@ -51,8 +53,9 @@ class ValidationCallback(Checkpoint):
         if self._out_of_patience():  # the run was resumed after its early stop
             trainer.should_stop = True
             if trainer.is_global_zero:
-                say(f"{self.run.path} ended after {self.without_better} validations without a better score; it stays "
-                    "as it is (train.patience)")  # fmt: skip
+                validations = counted(self.without_better, "validation")
+                say(f"{self.run.path} stays as it is: it ended after {validations} without a better score "
+                    "(train.patience)")  # fmt: skip
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = time.monotonic()
@@ -84,6 +87,8 @@ class ValidationCallback(Checkpoint):
         _require_finite(network, epoch, rate_key(module.train_section))
         scores = self.task.validate(network, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]
+        if not math.isfinite(score):  # nothing would ever be better
+            raise TrainingError(f"{self.task.score} is not finite after epoch {epoch}", found=score)
         better = self.task.keeps_last or self.best is None or score > self.best["value"]
         self.without_better = 0 if better else self.without_better + 1
         if better:
@@ -113,9 +118,8 @@ class ValidationCallback(Checkpoint):
         }
         row |= {name: f"{value:.5f}" for name, value in scores.items()}
         self.run.add_metrics(row)
-        for name, value in {"train_loss": loss, "lr": rate, **scores}.items():
-            for logger in trainer.loggers:
-                logger.log_metrics({name: value}, step=epoch)
+        for logger in trainer.loggers:
+            logger.log_metrics({"train_loss": loss, "lr": rate, **scores}, step=epoch)
         say(self._line(module, epoch, loss, scores))
 
     def _line(self, module: TrainingModule, epoch: int, loss: float, scores: dict[str, float]) -> str:
@@ -133,8 +137,8 @@ class ValidationCallback(Checkpoint):
 
 
 def _require_finite(network: nn.Module, epoch: int, rate: str) -> None:
-    """A step can ruin the weights after the loss was still a number; they are neither validated nor saved as best.
-    `rate`: the option of the learning rate."""
+    """Raises `TrainingError` for weights that the last step ruined, though its loss was finite: they are neither
+    validated nor saved as best. `rate`: the option of the learning rate."""
     broken = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
     if broken:
         raise TrainingError(

@@ -32,6 +32,7 @@ class Recorder(Logger):
     """A tracker in memory, with a server's habits: it knows its runs by id, and may be out of reach."""
 
     runs: ClassVar[dict[str, list[tuple[str, int | None]]]] = {}
+    rows: ClassVar[list[int | None]] = []
     settings: ClassVar[dict[str, dict[str, Any]]] = {}
     fails: ClassVar[type[Exception] | None] = None
 
@@ -54,6 +55,7 @@ class Recorder(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
         if self.fails is not None:
             raise self.fails("the server is gone\nand more")
+        self.rows.append(step)
         self.runs[self.id] += [(name, step) for name in metrics]
 
 
@@ -61,6 +63,7 @@ class Recorder(Logger):
 def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     """Stands for MLflow, as an installed package."""
     monkeypatch.setattr(Recorder, "runs", {})
+    monkeypatch.setattr(Recorder, "rows", [])
     monkeypatch.setattr(Recorder, "settings", {})
     monkeypatch.setattr(Recorder, "fails", None)
     row = curves.Tracker("MLflow", Recorder, "json")
@@ -88,6 +91,13 @@ def test_without_a_tracker_there_is_metrics_csv_alone(run: RunFolder, logger: st
     train(run, logger)
     assert len(run.read_metrics()) == 2
     assert sorted(path.name for path in run.path.iterdir()) == ["best", "last.ckpt", "metrics.csv"]
+
+
+def test_an_epoch_is_one_row(run: RunFolder, recorder: type[Recorder]) -> None:
+    """Weights & Biases counts the rows as its steps."""
+    train(run, "mlflow")
+    assert recorder.rows == [0, 1]
+    assert {name for name, _ in recorder.runs["run0"]} == {"train_loss", "lr", "val_dice"}
 
 
 def test_a_resumed_run_goes_on_under_its_id(run: RunFolder, recorder: type[Recorder]) -> None:

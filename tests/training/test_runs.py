@@ -99,6 +99,11 @@ def test_provenance_names_versions_and_time():
     assert made["time"].endswith("+00:00")
 
 
+def test_the_command_of_a_result_can_be_run_again(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/segcct", "predict", "--input", "my scans/a&b.nii.gz"])
+    assert provenance()["command"] == "segcct predict --input 'my scans/a&b.nii.gz'"
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o027])
 def test_weights_follow_the_umask(tmp_path, umask):
     before = os.umask(umask)

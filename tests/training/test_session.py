@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, RunError
-from segcct.run_folder import RunFolder
-from segcct.training.session import RESUMABLE, check_run, open_run, resumed_config
+from segcct.files import lock
+from segcct.run_folder import FoldsFolder, RunFolder
+from segcct.training.session import RESUMABLE, begin_run, check_epochs, locked_run, resumed_config
 
 ROOT = Path(__file__).parents[2]
 CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
@@ -44,7 +46,8 @@ def experiment(root: Path, **train: object) -> SegmentationConfig:
 def run(tmp_path: Path) -> RunFolder:
     """A run of 100 epochs of which two are done."""
     config = experiment(tmp_path, epochs=100)
-    run = open_run(config.run, config, SPLITS)
+    run = RunFolder(tmp_path / "one")
+    begin_run(run, config, SPLITS)
     save_state(run)
     for epoch in range(2):
         run.add_metrics({"epoch": epoch})
@@ -59,8 +62,8 @@ def save_state(run: RunFolder) -> None:
 def test_a_resume_with_another_length_is_remembered(run):
     splits = run.splits.read_bytes()
     longer = resumed_config(SegmentationConfig, run, {"train.epochs": 200, "data.workers": 2})
-    check_run(longer.run, longer.train, run)
-    assert open_run(longer.run, longer, SPLITS, resume=run) is run
+    check_epochs(run, longer.train)
+    begin_run(run, longer, SPLITS, resumed=True)
     assert resumed_config(SegmentationConfig, run, {}) == longer
     assert (longer.train.epochs, longer.data.workers) == (200, 2)
     assert run.splits.read_bytes() == splits
@@ -70,16 +73,30 @@ def test_only_the_first_process_writes(run, monkeypatch):
     before = run.config.read_bytes()
     monkeypatch.setenv("RANK", "1")
     longer = resumed_config(SegmentationConfig, run, {"train.epochs": 200})
-    assert open_run(longer.run, longer, SPLITS, resume=run) is run
+    with locked_run(longer.run, run):
+        begin_run(run, longer, SPLITS, resumed=True)
+        assert not run.lock.exists()
     assert run.config.read_bytes() == before
 
 
 def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
     config = resumed_config(SegmentationConfig, run, {"train.epochs": 1})
     with pytest.raises(RunError, match=r"trained 2 epochs already .*epochs 1; expected at least 2"):
-        check_run(config.run, config.train, run)
-    with pytest.raises(RunError, match=r"exists already.*--resume"):
-        check_run(config.run, config.train, None)
+        check_epochs(run, config.train)
+    with pytest.raises(RunError, match=r"exists already.*--resume"), locked_run(config.run):
+        pass
+
+
+def test_a_name_that_is_taken_while_the_data_are_prepared_is_refused(tmp_path, monkeypatch):
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", refuse)  # so nothing keeps the two apart before
+    config = experiment(tmp_path)
+    with locked_run(config.run) as first, locked_run(config.run) as second:
+        begin_run(first, config, SPLITS)
+        with pytest.raises(RunError, match=r"exists already.*unless it still trains"):
+            begin_run(second, config, SPLITS)
 
 
 def edit(folder: RunFolder, **sections: dict[str, object]) -> None:
@@ -112,8 +129,18 @@ def test_a_resume_with_another_precision_may_be_interrupted(run):
     edit(run, train={"precision": "fp32", "precision_reason": "measured here"})
     save_state(run)
     other = resumed_config(SegmentationConfig, run, {"train.precision": "bf16"})
-    open_run(other.run, other, SPLITS, resume=run)
+    assert other.train.precision_reason is None
+    begin_run(run, other, SPLITS, resumed=True)
     assert resumed_config(SegmentationConfig, run, {}).train.precision == "bf16"
+
+
+def test_a_cross_validation_is_not_resumed_as_one_run(run):
+    """Nobody is to delete the folder of its folds."""
+    folds = FoldsFolder(run.path, (0, 1))
+    folds.write()
+    run.last.unlink()
+    with pytest.raises(RunError, match=rf"is a cross-validation, not a single run\. .*--resume {run.path}$"):
+        resumed_config(SegmentationConfig, run, {})
 
 
 def test_a_state_without_its_configuration_is_refused(run):

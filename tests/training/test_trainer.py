@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from segcct.config import RunSection, SegmentationTrainSection
+from segcct.config import SegmentationTrainSection
 from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
@@ -24,7 +24,7 @@ from segcct.training import optimization, training_module, validation_callback
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.network import check_batch_size, evaluated_logits
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
-from segcct.training.session import check_run
+from segcct.training.session import check_epochs
 from segcct.training.trainer import fit
 from tests.support import toy_task
 
@@ -159,6 +159,51 @@ def test_weights_that_are_not_finite_are_never_the_best(run, ema):
     assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
 
 
+def test_a_score_that_is_not_finite_ends_the_training(run, monkeypatch):
+    """No later score would be better than NaN."""
+    task = toy_task.ToyTask()
+    monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": float("nan")})
+    with pytest.raises(TrainingError, match=r"val_dice is not finite after epoch 0 \(found nan\)"):
+        fit(task, run, SegmentationTrainSection(epochs=2), seed=0)
+    assert not run.best.exists()
+
+
+@pytest.mark.parametrize("failure", [torch.cuda.OutOfMemoryError("CUDA out of memory"), OSError(28, "No space left")])
+def test_a_resume_that_the_machine_stops_does_not_blame_the_state(run, monkeypatch, failure):
+    fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=1), seed=0)
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(training_module, "build_optimizer", fail)
+    with pytest.raises(type(failure)) as caught:
+        fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=2), seed=0, resume=True)
+    assert caught.value is failure
+
+
+def test_a_frozen_model_may_be_moved_but_not_exchanged(run):
+    def task(**models: str) -> toy_task.ToyTask:
+        made = toy_task.ToyTask()
+        made.frozen_models = models
+        return made
+
+    def train(epochs: int, **models: str) -> None:
+        fit(task(**models), run, SegmentationTrainSection(epochs=epochs, lr=0.01), seed=0, resume=epochs > 1)
+
+    train(1, generator="a" * 64)
+    train(2, generator="a" * 64)
+    before = run.last.read_bytes()
+    with pytest.raises(RunError, match=r"generator is another model .*found weights bbbbbbbbbbbb; expected weights aa"):
+        train(3, generator="b" * 64)
+    with pytest.raises(RunError, match=r"generator is another model .*found no model"):
+        train(3)
+    assert run.last.read_bytes() == before
+    state = torch.load(run.last, weights_only=True)
+    del state["training"]["frozen_models"]  # as earlier versions wrote it
+    torch.save(state, run.last)
+    train(3, generator="a" * 64)
+
+
 def normed(side: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(side), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout())
 
@@ -212,7 +257,7 @@ def test_an_early_stop_leaves_a_resumed_run_as_it_is(run, capsys, monkeypatch):
     assert len(before[1]) == 2
     capsys.readouterr()
     assert fit(toy_task.ToyTask(), run, train, seed=0, resume=True) == best
-    assert "ended after 1 validations without a better score; it stays as it is" in capsys.readouterr().err
+    assert "stays as it is: it ended after 1 validation without a better score" in capsys.readouterr().err
     assert (run.last.read_bytes(), run.read_metrics()) == before
 
 
@@ -295,8 +340,16 @@ def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
     fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=2, lr=0.01), seed=0, resume=True)
     assert "is done after 2 epochs" in capsys.readouterr().err
     with pytest.raises(RunError, match=r"trained 2 epochs already .*epochs 1; expected at least 2"):
-        check_run(RunSection(), SegmentationTrainSection(epochs=1, lr=0.01), run)
+        check_epochs(run, SegmentationTrainSection(epochs=1, lr=0.01))
     assert run.last.read_bytes() == before
+
+
+def test_a_run_without_a_validation_cannot_end(run):
+    task = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, run, SegmentationTrainSection(epochs=3, validate_every=3), seed=0)
+    with pytest.raises(TrainingError, match=r"before its first validation\. Give it a longer --train\.epochs"):
+        fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=1, validate_every=3), seed=0, resume=True)
 
 
 def test_epochs_without_a_validation_keep_the_scores_of_the_others(run):

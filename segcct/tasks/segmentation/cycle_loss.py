@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
 from segcct.inference.frozen_generator import cycle_error, load_frozen
-from segcct.tasks.segmentation.unlabeled_slices import augmented
+from segcct.preparation.augmentation import Augmenter
 
 
 class CycleMethod:
@@ -25,10 +26,13 @@ class CycleMethod:
     Raises as `load_frozen`.
     """
 
-    views = staticmethod(augmented)
-
     def __init__(self, model: Path, data: DataSection, scheme: Scheme) -> None:
         self.generator = load_frozen(model, data, scheme)
+
+    @staticmethod
+    def views(image: np.ndarray, augmenter: Augmenter, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One view, augmented as labeled slices are."""
+        return {"image": augmenter.apply(image, np.zeros(image.shape[1:], dtype=np.uint8), rng)[0]}
 
     def prepare(self, unlabeled: Mapping[str, Tensor], teacher: nn.Module) -> dict[str, Tensor]:
         """As it is."""

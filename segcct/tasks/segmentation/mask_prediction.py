@@ -17,6 +17,7 @@ from segcct.predictions.case_tables import QUALITY, VOLUMES, CaseTable
 from segcct.predictions.folder_prediction import CaseLoop, cases_at_a_time, predict_folder, settings_of
 from segcct.predictions.folder_status import FolderStatus, folder_status
 from segcct.predictions.mask_folder import Predictions
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.outcome_table import outcomes_after
 from segcct.predictions.prediction_request import Request, resolve
 from segcct.predictions.time_estimate import time_estimate
@@ -87,7 +88,7 @@ class MaskPrediction:
     def status(self) -> FolderStatus:
         """How far the folder is."""
         return folder_status(
-            self.card,
+            MaskSource.of(self.card),
             self.request,
             self.output,
             how=self.recorded,

@@ -29,6 +29,15 @@ FRACTIONS = (0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What may be done to a class."""
+
+    fill: bool = False
+    largest: bool = False
+    ml: float | None = None
+
+
+@dataclass(frozen=True)
 class Components:
     """A class of a predicted mask."""
 
@@ -70,18 +79,9 @@ class MeasuredClass:
     plain: Components
     filled: Components
 
-
-@dataclass(frozen=True)
-class Choice:
-    """What may be done to a class."""
-
-    fill: bool = False
-    largest: bool = False
-    ml: float | None = None
-
-    def dice(self, measured: MeasuredClass) -> float:
-        """The Dice of a mask after it."""
-        return (measured.filled if self.fill else measured.plain).dice(self)
+    def dice(self, choice: Choice) -> float:
+        """The Dice of the mask after a choice."""
+        return (self.filled if choice.fill else self.plain).dice(choice)
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def try_all(measured: Sequence[MeasuredClass], classes: Sequence[str]) -> list[T
     for name in classes:
         own = [each for each in measured if each.name == name]
         patients = [each.patient for each in own]
-        plain = [Choice().dice(each) for each in own]
-        rows = [(choice, [choice.dice(each) for each in own]) for choice in _choices(own)]
+        plain = [each.dice(Choice()) for each in own]
+        rows = [(choice, [each.dice(choice) for each in own]) for choice in _choices(own)]
         choice, best = max(rows, key=lambda row: float(np.mean(row[1])))  # the first, simplest one of equals
         tried.append(Tried(name, choice, Effect.of(plain, best, patients)))
     return tried
@@ -196,31 +196,3 @@ def steps_for(tried: Sequence[Tried]) -> tuple[PostprocessingStep, ...]:
         if each.choice.ml is not None
     ]
     return tuple(steps)
-
-
-def table_of(tried: Sequence[Tried], together: Effect | None) -> str:
-    """What was found, as Markdown; `together`: of all chosen steps."""
-    lines = ["| class | best choice | Dice without | Dice with | difference [95% interval] | better, worse | |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for each in tried:
-        steps = ", ".join(str(step).partition(":")[0] for step in steps_for([each])) if each.helps else _words(each)
-        lines.append(f"| {each.name} | {steps} | {_cells(each.effect)} | {'chosen' if each.helps else 'left out'} |")
-    if together is not None:
-        lines.append(f"| mean of classes | what was chosen, together | {_cells(together)} | |")
-    return "\n".join(lines)
-
-
-def _cells(effect: Effect) -> str:
-    found = effect.difference
-    low, high = ("not defined" if end is None else f"{end:+.4f}" for end in found["ci95"])
-    return (
-        f"{effect.before:.4f} | {effect.after:.4f} | {effect.after - effect.before:+.4f} [{low}, {high}] | "
-        f"{found['wins']}, {found['losses']}"
-    )
-
-
-def _words(tried: Tried) -> str:
-    choice = tried.choice
-    parts = ["fill_holes"] * choice.fill + ["largest_component"] * choice.largest
-    parts += [] if choice.ml is None else [f"minimum_volume of {choice.ml:g} ml"]
-    return ", ".join(parts) or "none"

@@ -15,6 +15,7 @@ from segcct.datasets.split_record import Splits
 from segcct.inference.frozen_generator import check_not_seen, load_frozen
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
+from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.metrics.defined_values import defined
 from segcct.preparation.prepared_case import PreparedCase
@@ -48,10 +49,17 @@ class SegmentationTask(SliceTask):
         self.method = self._unlabeled_method()
         self.unlabeled = self.method is not None
         self.synthesis = self._synthesis()
+        generators = {
+            "augment.generator": config.augment.generator,
+            "train.unlabelled.model": config.train.unlabelled.model,
+        }
+        self.frozen_models = {
+            key: Reconstructor.card_of(model).weights_sha256 for key, model in generators.items() if model is not None
+        }
 
     @property
     def stages(self) -> list[float]:
-        """See `Task`: windows grow, and generated images and cases without labels join."""
+        """See `Task`: windows grow, and generated images and unlabeled cases join in."""
         ends = {*self.config.train.windows.values(), 1.0}
         if self.synthesis is not None:
             ends.add(STARTS)
@@ -114,7 +122,7 @@ class SegmentationTask(SliceTask):
                 save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
 
     def _windows(self, batch: dict[str, Any], progress: float) -> dict[str, Any]:
-        """The batch, or windows of it, as far as the training is; of labels or of pseudo-labels of whole slices."""
+        """The batch, or windows of it where `train.windows` says so at this point of the training."""
         side = window_side(self.config.train.windows, progress)
         return batch if side is None else take_windows(batch, side, self.config.data.foreground_fraction)
 
@@ -123,10 +131,9 @@ class SegmentationTask(SliceTask):
         if augment.generator is None:
             return None
         generator = load_frozen(augment.generator, self.config.data, self.scheme)
-        return Synthesis(generator, augment.synthesize, self.scheme.num_classes, self._patient_of)
-
-    def _patient_of(self, case_id: str) -> str:
-        return self.dataset.splits.patient_of(case_id)
+        return Synthesis(
+            generator, augment.synthesize, self.scheme.num_classes, lambda case: self.dataset.splits.patient_of(case)
+        )
 
     def _unlabeled_method(self) -> UnlabeledMethod | None:
         section = self.config.train.unlabelled

@@ -20,7 +20,7 @@ UNLABELED = "unlabeled"
 """Key of the unlabeled part of a batch."""
 
 Views = Callable[[np.ndarray, Augmenter, np.random.Generator], dict[str, np.ndarray]]
-"""(C, S, S) in [0, 1] -> what a method wants to see of it, (C, S, S) each; `image` is the one that is segmented."""
+"""(C, S, S) in [0, 1] -> the views of it that a method needs, (C, S, S) each; `image` is the one that is segmented."""
 
 
 class UnlabeledMethod(Protocol):
@@ -49,7 +49,7 @@ class WithUnlabeled(Dataset[Any]):
         self.labeled = labeled
         self.cases = tuple(cases)
         self.views = views
-        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case, counted through
+        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case
 
     def __len__(self) -> int:
         return len(self.labeled)
@@ -69,12 +69,7 @@ class WithUnlabeled(Dataset[Any]):
         return {**self.labeled[place], UNLABELED: unlabeled}
 
 
-def augmented(image: np.ndarray, augmenter: Augmenter, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One view, augmented as labeled slices are."""
-    return {"image": augmenter.apply(image, np.zeros(image.shape[1:], dtype=np.uint8), rng)[0]}
-
-
 def ramp_up(progress: float, over: float) -> float:
-    """Factor of the weight of the unlabeled loss at `progress` in [0, 1] of the training: it rises from 0 to 1 over
-    the first `over` of it, since the first masks teach nothing."""
+    """Factor of the weight of the unlabeled loss at `progress` in [0, 1] of the training: it rises from 0 to 1 until
+    `over`, because there is nothing to learn from the first masks."""
     return 1.0 if over == 0 else min(1.0, progress / over)
