@@ -2,13 +2,17 @@
 
 The image is masked in blocks before the tokenizer, whose convolutions look beyond their token: what a visible token
 says does not depend on masked pixels. The encoder sees visible tokens only. So does BatchNorm in the tokenizer, as in
-sparse convolutions (SparK, Tian et al. 2023): statistics that count the zeros too have a smaller variance, and all maps
-would shrink when fine-tuning shows whole images.
+sparse convolutions (SparK, Tian et al. 2023, arXiv 2301.03580): statistics that count the zeros too have a smaller
+variance, and all maps would shrink when fine-tuning shows whole images.
 
-mae (He et al. 2022): a small decoder fills the masked tokens with their pixels. They are not normalized per patch:
-that leaves out what is easiest to predict, which helps in hundreds of epochs but taught less within minutes.
-m2d (Niizumi et al. 2022): a predictor fills them with what a target encoder says of them, which sees the masked blocks
-only and whose weights are a moving average of the encoder's. In m2d_all the target sees the whole image.
+mae (He et al. 2022, arXiv 2111.06377): a small decoder fills the masked tokens with their pixels. They are not
+normalized per patch: that leaves out what is easiest to predict, which helps in hundreds of epochs but taught less
+within minutes.
+m2d (Niizumi et al. 2022, arXiv 2210.14648): a predictor fills them with the embeddings of a target encoder, which sees
+the masked blocks only and whose weights are a moving average of the encoder's. In m2d_all the target sees the whole
+image. The predictor of m2d is built like the decoder of mae and stored under its name. Unlike in the paper, embeddings
+are standardized over the tokens of the batch before they are standardized per token: in short trainings with small
+batches the encoder otherwise learned one embedding for all tokens, which is trivial to predict.
 """
 
 from __future__ import annotations
@@ -85,7 +89,7 @@ def _build(
 
 
 class MaskedEncoder(nn.Module):
-    """A compact encoder with what its pre-training needs besides it, which is stored under names of its own.
+    """A compact encoder, and what its pre-training needs in addition, which is stored under names of its own.
 
     Args:
         encoder: tokenizer and encoder; its head is dropped.
@@ -152,11 +156,13 @@ class MaskedEncoder(nn.Module):
 
     def forward(self, image: Tensor, visible: Tensor) -> Tensor:
         """(B, C, S, S) and (B, h, w) -> what is predicted of all tokens, (B, N, P)."""
-        hidden = self.masked["into_decoder"](self.encode(image, visible))  # (B, V, W)
+        latent = self.encode(image, visible)  # (B, V, D)
+        latent = self.masked["into_decoder"](latent)  # (B, V, W)
         places = _places(visible)  # (B, V)
-        tokens = self.mask_token.to(hidden.dtype).repeat(len(image), self.grid[0] * self.grid[1], 1)  # (B, N, W)
-        tokens = tokens.scatter(1, places[..., None].expand_as(hidden), hidden)
-        predicted: Tensor = self.masked["head"](self.masked["decoder"](tokens, self.grid))
+        tokens = self.mask_token.to(latent.dtype).repeat(len(image), self.grid[0] * self.grid[1], 1)  # (B, N, W)
+        tokens = tokens.scatter(1, places[..., None].expand_as(latent), latent)  # visible tokens at their places
+        tokens = self.masked["decoder"](tokens, self.grid)  # (B, N, W)
+        predicted: Tensor = self.masked["head"](tokens)  # (B, N, P)
         return predicted
 
     @torch.no_grad()
@@ -164,12 +170,12 @@ class MaskedEncoder(nn.Module):
         """What masked tokens should be, (B, N - V, P), and which of them count, (B, N - V).
 
         mae: their pixels, standardized; patches of one value in each channel do not count. m2d: the target's embedding,
-        standardized per token.
+        standardized over the tokens of the batch and then per token.
         """
         masked = ~visible
         if self.target is None:
             patches = rearrange(image, "b c (r p) (s q) -> b (r s) (c p q)", p=self.patch_px, q=self.patch_px)
-            patches = _taken(patches, _places(masked))
+            patches = _taken(patches, _places(masked))  # (B, N - V, C p p)
             channels = rearrange(patches, "b n (c x) -> b n c x", c=image.shape[1])  # each has a background of its own
             return patches, (channels.std(dim=3) > 0).any(dim=2)
         self.target.eval()
@@ -178,22 +184,22 @@ class MaskedEncoder(nn.Module):
         else:
             tokens = self.target.tokens(image)
             embedding = _taken(self.target.classifier.encode(to_tokens(tokens), self.grid), _places(masked))
-        embedding = F.layer_norm(embedding.float(), embedding.shape[-1:])
+        embedding = _standardized(embedding.float())
         return embedding, torch.ones_like(embedding[..., 0], dtype=torch.bool)
 
     def scores(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and how good the prediction is, up to 1: the explained variance of the pixels, or the cosine
         similarity; over the masked tokens that count."""
-        wanted, counted = self.targets(image, visible)
-        found = _taken(self(image, visible), _places(~visible)).float()[counted]  # (M, P)
-        wanted = wanted.float()[counted]
-        if not len(wanted):  # an empty image
-            return found.sum() + 0.0 * self.mask_token.sum(), found.new_zeros(())
+        target, counted = self.targets(image, visible)  # (B, N - V, P), (B, N - V)
+        target = target.float()[counted]  # (M, P)
+        predicted = _taken(self(image, visible), _places(~visible)).float()[counted]  # (M, P)
+        if not len(target):  # an empty image
+            return predicted.sum() + 0.0 * self.mask_token.sum(), predicted.new_zeros(())
         if self.target is None:
-            error = F.mse_loss(found, wanted)
-            return error, 1 - error.detach() / wanted.var(correction=0).clamp_min(1e-12)
-        similarity = F.cosine_similarity(found, wanted, dim=-1).mean()
-        return 2 - 2 * similarity, similarity.detach()
+            error = F.mse_loss(predicted, target)
+            return error, 1 - error.detach() / target.var(correction=0).clamp_min(1e-12)
+        similarity = F.cosine_similarity(predicted, target, dim=-1).mean()
+        return 2 - 2 * similarity, similarity.detach()  # the squared distance of unit vectors
 
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
@@ -212,7 +218,7 @@ class MaskedEncoder(nn.Module):
 
 
 def _encoded(encoder: CompactClassifier, image: Tensor, visible: Tensor) -> Tensor:
-    """What an encoder says of visible tokens, when it sees these alone: (B, V, D)."""
+    """The embedding of visible tokens by an encoder that sees these alone: (B, V, D)."""
     maps = image.to(memory_format=torch.channels_last)  # see CctUnet
     for layer in encoder.token_layers():
         maps = _normalized(layer, maps, visible) if isinstance(layer, nn.BatchNorm2d) else layer(maps)
@@ -227,6 +233,13 @@ def _normalized(norm: nn.BatchNorm2d, maps: Tensor, visible: Tensor) -> Tensor:
     pixels = maps.movedim(1, -1)  # (B, H, W, D)
     normalized: Tensor = norm(pixels[seen].T[None, ..., None])  # (1, D, P, 1)
     return normalized.new_zeros(pixels.shape).index_put((seen,), normalized[0, ..., 0].T).movedim(-1, 1)
+
+
+def _standardized(embedding: Tensor) -> Tensor:
+    """(B, N, D), each feature over all tokens, so that what they have in common is taken out, then each token."""
+    tokens = embedding.flatten(0, 1)  # (B N, D)
+    embedding = (embedding - tokens.mean(0)) / (tokens.std(0, correction=0) + 1e-6)
+    return F.layer_norm(embedding, embedding.shape[-1:])
 
 
 def _places(mask: Tensor) -> Tensor:

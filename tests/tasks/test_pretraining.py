@@ -126,6 +126,20 @@ def test_the_losses_by_hand():
     torch.testing.assert_close(loss, 2 - 2 * similarity)
 
 
+@pytest.mark.parametrize("method", ["m2d", "m2d_all"])
+def test_what_all_tokens_have_in_common_is_not_a_target(method):
+    """Else an encoder that says the same of all tokens would be a solution."""
+    duo = network(method=method)
+    image, visible = batch(duo)
+    with torch.no_grad():
+        norm = duo.target.classifier.norm
+        norm.weight.mul_(0.01)
+        norm.bias.copy_(torch.linspace(-3, 3, len(norm.bias)))
+    said = F.normalize(duo.targets(image, visible)[0].flatten(0, 1), dim=-1)  # (M, P)
+    similarity = (said @ said.T)[~torch.eye(len(said), dtype=torch.bool)]
+    assert similarity.abs().mean() < 0.5
+
+
 def test_the_target_follows_and_gets_no_gradient():
     duo = network(method="m2d").train()
     image, visible = batch(duo)
@@ -302,7 +316,7 @@ def test_a_training_says_whom_its_first_weights_have_seen(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_pictures_show_all_that_was_filled_in(tmp_path, monkeypatch):
+def test_figures_show_all_that_was_filled_in(tmp_path, monkeypatch):
     """Also where the slice is 0, as its background is."""
     task, panels = pretraining(0, tmp_path, "mae"), []
     image, masked = torch.zeros(1, 1, 32, 32), task.network
@@ -334,14 +348,14 @@ def test_pre_trained_and_fine_tuned(tmp_path, capsys):
     card = load_card(run / "best")
     assert (card.task, card.scheme, card.architecture.name) == ("pretraining", None, "masked/cct_unet_t")
     assert card.selected_on["epoch"] == 1  # the last
-    (picture,) = (run / "pictures").glob("*.png")
-    assert np.asarray(Image.open(picture)).shape == (64, 3 * 68)
+    (figure,) = (run / "pictures").glob("*.png")
+    assert np.asarray(Image.open(figure)).shape == (64, 3 * 68)
     write_phantom("brats", tmp_path / "labeled", 5, seed=2, reduce=4)
     tune = training_command(tmp_path / "labeled", tmp_path / "runs", run__name="fine", train__epochs="1")
     assert main([*tune, "--model.pretrained", str(run / "best")]) == 0
-    told, written = capsys.readouterr().err, (tmp_path / "runs" / "fine" / "pretrained.txt").read_text()
+    errors, written = capsys.readouterr().err, (tmp_path / "runs" / "fine" / "pretrained.txt").read_text()
     assert "encoder of a masked pre-training" in written
-    assert written in told
+    assert written in errors
     assert not (run / "pretrained.txt").exists()
     assert main(["predict", "--model", str(run / "best"), "--input", str(root), "--output", str(tmp_path / "out")]) == 1
     assert "task pretraining is not for segcct predict" in capsys.readouterr().err

@@ -40,7 +40,8 @@ class PretrainedEncoder(LoadedModel):
 
 class PretrainingTask(SliceTask):
     """The last weights are kept. They are validated by how well masked blocks of validation cases are filled:
-    `val_explained`, the explained variance of their pixels, or `val_similarity`, which tells little across methods."""
+    `val_explained`, the explained variance of pixels, or `val_similarity`, which is not comparable between methods.
+    """
 
     name = "pretraining"
     model_kind = "pretrainer"
