@@ -66,7 +66,7 @@ class UnitScale:
 
     @classmethod
     def fit(cls, voxels: np.ndarray, rule: str, bounds: Sequence[float], mask: np.ndarray | None) -> UnitScale:
-        """That of a channel (X, Y, Z) of finite numbers; `bounds` for clip, `mask` (bool) for zscore_mask."""
+        """Fitted to a channel (X, Y, Z) of finite numbers; clip needs `bounds`, zscore_mask the `mask` (bool)."""
         if rule == "clip":
             return cls(rule, bounds[0], bounds[1], CLIP_MEAN, CLIP_STD)
         if rule == "none":
@@ -98,21 +98,31 @@ class UnitScale:
 
 
 def region_of(mask: np.ndarray) -> np.ndarray:
-    """Where a mask for intensity normalization is, bool: above one half, whatever rounding or resampling left of 0 and
-    1."""
+    """The voxels inside a mask for intensity normalization, bool: those above one half, because rounding or resampling
+    may have changed 0 and 1."""
     region: np.ndarray = mask > 0.5
     return region
 
 
+def background_value(voxels: np.ndarray, *, thin: int = 20) -> float | None:
+    """The constant that a scan (X, Y, Z) is surrounded by, such as 0 after skull stripping or -1024 HU around a CT.
+
+    That is the value of most voxels on its faces; None where no value is that frequent. The two end slices of a stack
+    of at most `thin` slices do not count, because they say little.
+    """
+    axes = (0, 1, 2) if voxels.shape[2] > thin else (0, 1)
+    faces = np.concatenate([np.take(voxels, index, axis=axis).ravel() for axis in axes for index in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    return float(values[counts.argmax()]) if counts.max() > faces.size / 2 else None
+
+
 def other_background(voxels: np.ndarray) -> tuple[float, float] | None:
-    """The constant other than 0 that the background of (X, Y, Z) is by its faces, and its share of the voxels."""
-    faces = [np.take(voxels, index, axis=axis).ravel() for axis in range(voxels.ndim) for index in (0, -1)]
-    values, counts = np.unique(np.concatenate(faces), return_counts=True)
-    background = values[counts.argmax()]
-    if background == 0 or counts.max() <= counts.sum() / 2:
+    """The background of (X, Y, Z) and its share of the voxels, where it is a constant other than 0."""
+    background = background_value(voxels, thin=0)
+    if not background:
         return None
     share = float(np.mean(voxels == background))
-    return None if share < 0.1 else (float(background), share)
+    return None if share < 0.1 else (background, share)
 
 
 def _scaled(voxels: np.ndarray, low: float, high: float, *, overwrite: bool = False) -> np.ndarray:
@@ -176,21 +186,6 @@ def resample(slices: np.ndarray, size: Sequence[int], *, antialias: bool = True)
     return resampled
 
 
-def resampled_argmax(probabilities: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Class probabilities (N, K, h, w) -> most probable classes (N, *size) uint8: resampled softly, argmax last.
-
-    Class by class, so that beside the result there are a few planes at a time, however many classes there are.
-    """
-    labels = np.zeros((len(probabilities), *size), dtype=np.uint8)
-    for label, classes in zip(labels, probabilities, strict=True):
-        best = np.full(size, -np.inf, dtype=np.float32)
-        for index in range(len(classes)):
-            plane = resample(classes[None, index : index + 1], size)[0, 0]
-            label[plane > best] = index
-            np.maximum(best, plane, out=best)
-    return labels
-
-
 def _along(plane: np.ndarray, axis: int, length: int, *, antialias: bool) -> np.ndarray:
     """(h, w) with one axis resampled: a sum of few terms, each rounded alike on every processor."""
     if plane.shape[axis] == length:
@@ -235,8 +230,9 @@ def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice
 
 
 def slices_per_batch(most: int, pixels: int) -> int:
-    """How many slices of so many pixels go through a network on a processor at a time: `most`, or fewer where they are
-    large, since larger batches take memory then and no less time. The same everywhere, so that masks are the same."""
+    """Slices of that many pixels that go through a network on a processor at a time: `most`, or fewer where they are
+    large, because larger batches then take more memory and no less time. The same everywhere, so that masks are the
+    same."""
     return max(1, min(most, _PIXELS_PER_BATCH // pixels))
 
 
@@ -266,6 +262,9 @@ def network_size(
     return max(1, round(rows * height_mm / spacing_mm)), max(1, round(columns * width_mm / spacing_mm))
 
 
+# From logits to a mask, and its postprocessing
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the second axis of (B, K, ...) float32; NaN where a value is not finite."""
     with np.errstate(invalid="ignore"):
@@ -275,7 +274,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-# Postprocessing of a mask
+def resampled_argmax(probabilities: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Class probabilities (N, K, h, w) -> most probable classes (N, *size) uint8: resampled softly, argmax last.
+
+    Class by class, so that besides the result only a few planes are in memory, however many classes there are.
+    """
+    labels = np.zeros((len(probabilities), *size), dtype=np.uint8)
+    for label, classes in zip(labels, probabilities, strict=True):
+        best = np.full(size, -np.inf, dtype=np.float32)
+        for index in range(len(classes)):
+            plane = resample(classes[None, index : index + 1], size)[0, 0]
+            label[plane > best] = index
+            np.maximum(best, plane, out=best)
+    return labels
 
 
 def postprocess(
@@ -347,7 +358,7 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return components, sizes[1:]
 
 
-# The model, and one scan through it
+# The model
 
 
 class OnnxSession:
@@ -387,7 +398,7 @@ def _asked_threads() -> int:
 class ModelFile:
     """An exported model: its network, and what its metadata say about input and classes.
 
-    Raises `RunnerError` for a file that is damaged or was not written by `segcct export`, `OSError` for one not there.
+    Raises `RunnerError` for a file that is damaged or was not written by `segcct export`, `OSError` for a missing one.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -419,7 +430,7 @@ def read_facts(stored: str | None, file: object) -> dict[str, Any]:
 
 
 def check_facts(facts: Mapping[str, Any]) -> None:
-    """Raises `RunnerError` where the metadata do not say what `segment` reads of them."""
+    """Raises `RunnerError` where the metadata lack something that `segment` reads."""
     card, how = facts["card"], facts["preparation"]
     if (task := card.get("task")) != "segmentation":
         raise RunnerError(f"the model is of task {in_a_line(task)}: use segcct predict")
@@ -446,19 +457,7 @@ def in_a_line(error: object) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def spacing_of(affine: np.ndarray, header: Any = None) -> tuple[float, float, float] | None:
-    """Length in mm of a step along each voxel axis of a (4, 4) affine; None where the NIfTI header says that it is
-    unknown."""
-    if header is not None and header["descrip"].item().decode("latin-1").startswith(NO_SPACING):
-        return None
-    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
-    return x, y, z
-
-
-def voxel_volume_ml(affine: np.ndarray, spacing_mm: Sequence[float] | None) -> float | None:
-    """Volume of a voxel of a (4, 4) affine, in mL; of a sheared grid, as of CT with a tilted gantry, it is less than
-    the product of the steps. None without a spacing."""
-    return None if spacing_mm is None else abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+# A scan
 
 
 @dataclass(frozen=True)
@@ -515,6 +514,35 @@ class Scan:
             temporary.unlink(missing_ok=True)
 
 
+def spacing_of(affine: np.ndarray, header: Any = None) -> tuple[float, float, float] | None:
+    """Length in mm of a step along each voxel axis of a (4, 4) affine; None where the NIfTI header says that it is
+    unknown."""
+    if header is not None and header["descrip"].item().decode("latin-1").startswith(NO_SPACING):
+        return None
+    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
+    return x, y, z
+
+
+def voxel_volume_ml(affine: np.ndarray, spacing_mm: Sequence[float] | None) -> float | None:
+    """Volume of a voxel of a (4, 4) affine, in mL; of a sheared grid, as of CT with a tilted gantry, it is less than
+    the product of the steps. None without a spacing."""
+    return None if spacing_mm is None else abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+
+def _on_grid(scan: Scan, first: Scan) -> bool:
+    """Whether a scan lies on the grid of the first: equal shapes, and corner voxels at most a twentieth of the smallest
+    voxel size apart, as `segcct predict` asks. Where one of the two has no voxel size, the shapes alone count."""
+    alike = scan.array.shape == first.array.shape
+    if not alike or scan.spacing_mm is None or first.spacing_mm is None:
+        return alike
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(first.array.shape) - 1)
+    apart_mm = nib.affines.apply_affine(scan.affine - first.affine, corners)  # (8, 3)
+    return float(np.linalg.norm(apart_mm, axis=1).max()) <= 0.05 * min(first.spacing_mm)
+
+
+# One case through the model
+
+
 def segment(
     model: ModelFile, scans: Sequence[Scan], region: np.ndarray | None = None, *, batch_size: int = 16
 ) -> np.ndarray:
@@ -529,12 +557,14 @@ def segment(
     Raises:
         RunnerError: the scans do not fit the model.
     """
+    if batch_size < 1:
+        raise RunnerError(f"a batch holds at least one slice, not {batch_size}")
     _check_case(model, scans, region)
     how, first = model.preparation, scans[0]
     rule, bounds = how["intensity"]["rule"], (how["intensity"]["low"], how["intensity"]["high"])
     scales = [UnitScale.fit(scan.array, rule, bounds, region) for scan in scans]
-    native = how["orientation"] == "native" or first.spacing_mm is None
-    order, flips = ((2, 1, 0), (False,) * 3) if native else slice_axes(first.affine) or ((2, 1, 0), (False,) * 3)
+    oriented = how["orientation"] != "native" and first.spacing_mm is not None
+    order, flips = (slice_axes(first.affine) if oriented else None) or ((2, 1, 0), (False,) * 3)
     unflip = tuple(slice(None, None, -1 if flip else None) for flip in flips)
 
     def slices_of(volume: np.ndarray) -> np.ndarray:
@@ -548,35 +578,49 @@ def segment(
     mask = np.zeros(first.array.shape, dtype=np.uint8, order="F")
     labels = slices_of(mask)[box]  # (D, H, W), a view
     spacing_hw_mm = None if first.spacing_mm is None else [first.spacing_mm[axis] for axis in order[1:]]
-    fit, side, spacing_mm = how["fit"], how["image_size"], how["spacing_mm"]
-    size = network_size(labels.shape[1:], spacing_hw_mm, fit=fit, image_size=side, spacing_mm=spacing_mm)
-    if max(size) > model.size[0]:
-        raise RunnerError(
-            f"the slices become {size[0]} x {size[1]} pixels and the model takes {model.size[0]} x {model.size[1]}: "
-            f"write another by segcct export --size {-(-max(size) // 32) * 32}"
-        )
+    size = _size_in_network(model, labels.shape[1:], spacing_hw_mm)
     parts = [slices_of(scan.array)[box] for scan in scans]
     inside = None if region is None else slices_of(region)[box]
     mean, std = np.asarray([(scale.mean, scale.std) for scale in scales], dtype=np.float32).T[..., None, None]
-    if batch_size < 1:
-        raise RunnerError(f"a batch holds at least one slice, not {batch_size}")
     slices = slices_per_batch(batch_size, math.prod(model.size))
     for start in range(0, len(labels), slices):
         batch = slice(start, start + slices)
         region_part = None if inside is None else inside[batch]
         channels = [scale.unit(part[batch], region_part) for part, scale in zip(parts, scales, strict=True)]
-        image = resample(np.stack(channels, axis=1), size).astype(np.float16)  # (n, C, h, w), as training caches it
-        unit, (rows, columns) = pad_to(image, model.size[0])
-        probabilities = softmax(model.logits((unit.astype(np.float32) - mean) / std)[..., rows, columns])
-        if probabilities.shape[1] != 1 + len(model.classes):
-            found = probabilities.shape[1] - 1
-            raise RunnerError(f"the network has {found} classes, its metadata {len(model.classes)}")
-        if not np.isfinite(probabilities).all():
-            raise RunnerError("the network gives values that are not finite")
-        labels[batch] = resampled_argmax(probabilities, labels.shape[1:])
+        unit = resample(np.stack(channels, axis=1), size).astype(np.float16)  # (n, C, h, w), as training caches it
+        labels[batch] = resampled_argmax(_probabilities(model, unit, mean, std), labels.shape[1:])
     postprocess(mask, model.steps, list(model.classes), voxel_volume_ml(first.affine, first.spacing_mm))
     values = [0, *model.classes.values()]
     return np.asarray(values, dtype=np.uint8 if max(values) < 256 else np.uint16)[mask]
+
+
+def _size_in_network(model: ModelFile, shape: Sequence[int], spacing_hw_mm: Sequence[float] | None) -> tuple[int, int]:
+    """Rows and columns of a slice (H, W) in the network. Raises `RunnerError` where the model takes smaller ones."""
+    how = model.preparation
+    size = network_size(
+        shape, spacing_hw_mm, fit=how["fit"], image_size=how["image_size"], spacing_mm=how["spacing_mm"]
+    )
+    if max(size) > model.size[0]:
+        raise RunnerError(
+            f"the slices become {size[0]} x {size[1]} pixels and the model takes {model.size[0]} x {model.size[1]}: "
+            f"write another by segcct export --size {-(-max(size) // 32) * 32}"
+        )
+    return size
+
+
+def _probabilities(model: ModelFile, unit: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Slices (n, C, h, w) in [0, 1], standardized by mean and std, (C, 1, 1) each -> class probabilities (n, K, h, w).
+
+    Raises `RunnerError` where they are not those of the model's classes, or not finite.
+    """
+    padded, (rows, columns) = pad_to(unit, model.size[0])
+    probabilities = softmax(model.logits((padded.astype(np.float32) - mean) / std)[..., rows, columns])
+    if probabilities.shape[1] != 1 + len(model.classes):
+        found = probabilities.shape[1] - 1
+        raise RunnerError(f"the network has {found} classes, its metadata {len(model.classes)}")
+    if not np.isfinite(probabilities).all():
+        raise RunnerError("the network gives values that are not finite")
+    return probabilities
 
 
 def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | None) -> None:
@@ -605,15 +649,7 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
         raise RunnerError("the affine leaves a voxel axis without a direction")
 
 
-def _on_grid(scan: Scan, first: Scan) -> bool:
-    """Whether a scan lies on the grid of the first: equal shapes, and corner voxels at most a twentieth of the smallest
-    voxel size apart, as `segcct predict` asks. Where one of the two has no voxel size, the shapes alone count."""
-    alike = scan.array.shape == first.array.shape
-    if not alike or scan.spacing_mm is None or first.spacing_mm is None:
-        return alike
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(first.array.shape) - 1)
-    apart_mm = nib.affines.apply_affine(scan.affine - first.affine, corners)  # (8, 3)
-    return float(np.linalg.norm(apart_mm, axis=1).max()) <= 0.05 * min(first.spacing_mm)
+# The command line
 
 
 def _positive_int(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -20,35 +21,30 @@ PRECISIONS = {"torch": ("fp32", "bf16"), "onnx": ("fp32",), "openvino": ("fp32",
 
 
 def backend_seconds(network: nn.Module, channels: int, size: int) -> dict[str, float]:
-    """Seconds of a forward pass of a batch of four on the processor, by backend and precision, the best of three after
-    one that is not counted; `onnx fp32` and so on. Backends that are not installed are left out.
+    """Seconds of a forward pass of a batch of four on the processor, by backend and precision (`onnx fp32` and so on).
+    Backends that are not installed are left out.
 
     Raises `ModelError` where the network cannot be exported.
     """
     inputs = random_inputs(channels, (size, size))
-    networks: dict[str, nn.Module] = {f"torch {precision}": network.eval() for precision in PRECISIONS["torch"]}
-    try:
+    network.eval()
+    seconds = {f"torch {precision}": _seconds(network, inputs, precision) for precision in PRECISIONS["torch"]}
+    with suppress(PackageError):
         content = to_onnx(network, channels, (size, size)).SerializeToString()
-    except PackageError:
-        return {name: _seconds(each, inputs, name.split()[1]) for name, each in networks.items()}
-    for backend, make in BACKENDS.items():
-        for precision in PRECISIONS[backend]:
-            try:
-                networks[f"{backend} {precision}"] = make(content, (size, size), Path("network.onnx"), precision)
-            except PackageError:
-                continue
-    return {
-        name: _seconds(each, inputs, name.split()[1] if name.startswith("torch") else "fp32")
-        for name, each in networks.items()
-    }
+        for backend, make in BACKENDS.items():
+            for precision in PRECISIONS[backend]:
+                with suppress(PackageError):
+                    exported = make(content, (size, size), Path("network.onnx"), precision)
+                    seconds[f"{backend} {precision}"] = _seconds(exported, inputs, "fp32")
+    return seconds
 
 
 def _seconds(network: nn.Module, inputs: torch.Tensor, precision: str) -> float:
-    best = float("inf")
-    for repeat in range(1 + REPEATS):
-        with torch.inference_mode(), autocast("cpu", precision):
+    """The shortest of three forward passes, after one that is not counted."""
+    times = []
+    with torch.inference_mode(), autocast("cpu", precision):
+        for _ in range(1 + REPEATS):
             began = time.perf_counter()
             network(inputs)
-            took = time.perf_counter() - began
-        best = min(best, took) if repeat else best
-    return best
+            times.append(time.perf_counter() - began)
+    return min(times[1:])

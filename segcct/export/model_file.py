@@ -1,4 +1,4 @@
-"""An exported model read back: nothing in the file is believed before it is compared with what an export is."""
+"""Reading an exported model: nothing in the file is trusted before it is checked against what an export contains."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def read_exported(file: Path) -> ExportedModel:
 
 
 def _check_graph(onnx: Any, graph: Any, file: Path) -> None:
-    """No operator that runs a graph of its own, in which it could compute for ever; all weights are in the file."""
+    """Raises `CheckpointError` for weights outside of the file, and for an operator that runs a graph of its own, which
+    could compute forever."""
     if graph.sparse_initializer:
         _refuse(file, "sparse weights")
     tensors = list(graph.initializer)
@@ -131,4 +132,4 @@ def _shape(port: Any) -> tuple[int, ...]:
 
 
 def _refuse(file: Path, found: str) -> None:
-    raise CheckpointError("is not as segcct export writes models", file=file, found=found, remedy=_REMEDY)
+    raise CheckpointError("is not a model as segcct export writes it", file=file, found=found, remedy=_REMEDY)

@@ -1,6 +1,6 @@
-"""A `best/` folder run by another backend than PyTorch: its network is exported when a size is met for the first time.
+"""A `best/` folder run by another backend than PyTorch: its network is exported the first time that a size is needed.
 
-The files stay in `best/exported/`, one per size, and are used again while they are of the same weights and versions.
+The files stay in `best/exported/`, one per size, and are used again as long as weights and versions are the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a trained network to the bytes of an ONNX file that carries its own pre- and post-processing as metadata.
 
-The batch is dynamic; height and width are one fixed number: windows of attention, their masks and the positional table
-are laid out for it. A network for several sizes is several files.
+The batch size is dynamic; height and width are fixed, because attention windows, their masks and the positional table
+are laid out for them. A network for several sizes is several files.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from segcct.runtime import INPUT, METADATA_FORMAT, METADATA_KEY, OUTPUT, in_a_li
 from segcct.version import VERSION
 
 OPSET = 18
-"""The first one with all that the networks here use; ONNX Runtime reads it since 1.14."""
+"""The first that has every operator of the networks here; ONNX Runtime reads it from version 1.14 on."""
 _MOST_AT_ONCE, _LARGEST_SIZE = 4096, 4096
 
 
 def check_exportable(card: ModelCard) -> None:
-    """Raises `ModelError` for a model that is no segmenter or classifier of 2-D images."""
+    """Raises `ModelError` unless the model is a segmenter or classifier of 2-D images."""
     if card.spatial_dims != 2 or card.task not in ("segmentation", "classification"):
         found = f"a model of task {card.task} of {card.spatial_dims} dimensions"
         raise ModelError("cannot be exported", found=found, expected="a segmenter or classifier of 2-D images")

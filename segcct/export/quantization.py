@@ -1,8 +1,8 @@
 """Post-training quantization to 8-bit integers by NNCF: weights and activations of convolutions and linear layers.
 
-LayerNorm, softmax, the head and the layers that see the image stay in float, as masks lose most by them: scans have few
-very bright voxels, so that 8 bits over their range leave little for the rest. So do layers behind a concatenation (skip
-connections), of which OpenVINO computes other numbers than ONNX Runtime.
+LayerNorm, softmax, the head and the layers that see the image stay in float, because masks suffer most from quantizing
+them: scans have a few very bright voxels, so 8 bits over their range leave little for the rest. Layers behind a
+concatenation (skip connections) stay in float too: for them, OpenVINO and ONNX Runtime give different results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from segcct.extras import import_extra
 from segcct.runtime import INPUT, OUTPUT
 
 CALIBRATION_SLICES = 300
-"""As NNCF advises; more bring little."""
+"""As NNCF advises; more of them improve little."""
 _IN_FLOAT = ["LayerNormalization", "Softmax", "BatchNormalization", "InstanceNormalization", "GroupNormalization"]
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
@@ -41,7 +41,7 @@ def quantized(model: Any, inputs: Tensor) -> Any:
     nncf.set_log_level(logging.ERROR)
     images = nncf.Dataset(list(inputs.split(1)), lambda image: {INPUT: image.numpy()})
     ignored = nncf.IgnoredScope(names=_kept(model.graph), types=_IN_FLOAT, validate=False)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # bars of progress
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # progress bars
         warnings.simplefilter("ignore")
         return nncf.quantize(
             model, images, preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs), ignored_scope=ignored

@@ -1,4 +1,4 @@
-"""An exported model beside the PyTorch network it was made of: how far their outputs differ."""
+"""How far the outputs of an exported model differ from those of the PyTorch network it was made from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segcct.metrics import dice
 
 RANDOM_INPUTS = 4
 MOST_DIFFERENCE = 1e-3
-"""Of fp32 logits, as a fraction of the largest one; different orders of summation stay well below."""
+"""Of fp32 logits, as a fraction of the largest one; another order of summation changes them by far less."""
 LEAST_DICE = 0.98
 """Of the masks of an int8 file with those of the fp32 network, on real slices, in the mean over classes."""
 _BATCH = 16

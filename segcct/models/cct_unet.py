@@ -101,7 +101,7 @@ class CctPyramid(Pyramid):
         self.encoder_scale = nn.Parameter(torch.full((size.widths[-1],), LAYER_SCALE))
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        detail = self.detail(image)
+        detail = self.detail(image)  # (B, D, H, W)
         *finer, maps = self.tokenizer.stages(detail)  # (B, D, H/2, W/2), ... (B, D, H/16, W/16)
         grid = (maps.shape[-2], maps.shape[-1])
         encoded = self.encoder(to_tokens(maps), grid)  # (B, N, D)
@@ -138,8 +138,8 @@ class CctUnet(nn.Module):
         image = pad_to_multiple(image, self.multiple, at_least=2 * self.multiple)
         # Channels last: convolutions are faster so on processors, and LayerNorm and linear layers need no copy.
         # `contiguous` would leave the strides of one channel as they are, and the convolutions go by them.
-        pyramid = self.pyramid(image.to(memory_format=torch.channels_last))
-        *coarse, finest = self.decoder(pyramid)
+        pyramid = self.pyramid(image.to(memory_format=torch.channels_last))  # [(B, channels[i], H/2^i, W/2^i)]
+        *coarse, finest = self.decoder(pyramid)  # ... (B, D, H/4, W/4), (B, D, H/2, W/2), (B, D, H, W)
         logits = _logits_of(self.head, finest, height, width)
         if not (self.training and len(self.coarse_heads)):
             return logits

@@ -116,8 +116,10 @@ class TokenClassifier(Encoder):
         """(B, N, D) -> logits (B, K)"""
         encoded = super().forward(tokens, grid)  # (B, N, D)
         if self.attention_pool is not None:
-            return self.fc(self.attention_pool(encoded))
-        return self.fc(encoded[:, 0] if self.pooling == "class_token" else encoded.mean(dim=1))
+            pooled = self.attention_pool(encoded)  # (B, D)
+        else:
+            pooled = encoded[:, 0] if self.pooling == "class_token" else encoded.mean(dim=1)  # (B, D)
+        return self.fc(pooled)
 
     def weights(self, token_map: Tensor) -> Tensor:
         """Weight of each token in sequence pooling: (B, D, h, w) -> (B, h, w), each map sums to 1.
@@ -148,8 +150,9 @@ class CompactClassifier(nn.Module):
         return [layer for layer in self.tokenizer.modules() if not any(True for _ in layer.children())]
 
     def forward(self, image: Tensor) -> Tensor:
-        tokens = self.tokens(image)
-        return self.classifier(to_tokens(tokens), (tokens.shape[-2], tokens.shape[-1]))  # (B, K)
+        token_map = self.tokens(image)  # (B, D, h, w)
+        grid = (token_map.shape[-2], token_map.shape[-1])
+        return self.classifier(to_tokens(token_map), grid)  # (B, K)
 
     @torch.no_grad()
     def token_weights(self, image: Tensor) -> Tensor:

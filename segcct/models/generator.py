@@ -72,7 +72,8 @@ class UpBlock(nn.Module):
 
     def forward(self, maps: Tensor, layout: Tensor, style: Tensor) -> Tensor:
         """(B, D', H, W), layout (B, D, 2H, 2W) -> (B, D, 2H, 2W)."""
-        maps = F.interpolate(self.project(maps), scale_factor=2, mode="bilinear", align_corners=False)
+        maps = self.project(maps)  # (B, D, H, W)
+        maps = F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)  # (B, D, 2H, 2W)
         maps = self.first(maps, layout, style)
         return self.second(self.mix(maps), layout, style)
 
@@ -158,11 +159,11 @@ class Generator(nn.Module):
             maps = level(maps)  # (B, D, H / 2^level, W / 2^level)
             layouts.append(maps)
         layout = layouts.pop()
-        code = style[:, 0 if self.moments is None else self.moments.size :]
-        maps = self.bottleneck(layout, layout, code)
+        code = style[:, 0 if self.moments is None else self.moments.size :]  # (B, learned numbers)
+        maps = self.bottleneck(layout, layout, code)  # (B, D, H/16, W/16)
         for block in self.decoder:
-            maps = block(maps, layouts.pop(), code)
-        output = crop_to(self.head(maps), height, width)
+            maps = block(maps, layouts.pop(), code)  # (B, D, H/8, W/8), ... (B, D, H, W)
+        output = crop_to(self.head(maps), height, width)  # (B, K + 1 + C, H, W)
         with _full_precision(output):
             return self._synthesized(mask.float(), distance, output.float(), style.float())
 
@@ -178,7 +179,7 @@ class Generator(nn.Module):
         classes = mask + torch.sigmoid(fraction) * (mixture.softmax(dim=1) - mask)
         if self.moments is None:
             return torch.einsum("bkhw,kc->bchw", classes, self.palette) + offset
-        mean, slope, std, trend = self.moments.split(style)
+        mean, slope, std, trend = self.moments.split(style)  # (B, K, C) three times, (B, 2, C)
         depth = centered(self._depths(distance), mask)
         flat = torch.einsum("bkhw,bkc->bchw", classes, mean) + torch.einsum("bkhw,bkc->bchw", classes * depth, slope)
         flat = flat + torch.einsum("bphw,bpc->bchw", foreground_position(mask), trend)

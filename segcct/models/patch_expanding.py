@@ -20,7 +20,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         corners = [maps[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        return self.reduction(self.norm(torch.cat(corners, dim=-1)))  # (B, H/2, W/2, 4C) -> (B, H/2, W/2, 2C)
+        maps = torch.cat(corners, dim=-1)  # (B, H/2, W/2, 4C)
+        return self.reduction(self.norm(maps))  # (B, H/2, W/2, 2C)
 
 
 class PatchExpand(nn.Module):
@@ -37,8 +38,9 @@ class PatchExpand(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        subpixels = self.expand(maps)
-        return self.norm(rearrange(subpixels, "b h w (p q c) -> b (h p) (w q) c", p=self.scale, q=self.scale))
+        maps = self.expand(maps)  # (B, H, W, scale*scale*out_dim)
+        maps = rearrange(maps, "b h w (p q c) -> b (h p) (w q) c", p=self.scale, q=self.scale)
+        return self.norm(maps)  # (B, scale*H, scale*W, out_dim)
 
     @torch.no_grad()
     def start_as_upsampling(self) -> None:

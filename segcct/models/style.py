@@ -39,10 +39,10 @@ class Moments(nn.Module):
     def forward(self, image: Tensor, mask: Tensor, depth: Tensor) -> Tensor:
         """Image (B, C, H, W), mask and depth (B, K, H, W) -> (B, 3KC + 2C): means (K, C), slopes, deviations, trend."""
         fit = _DepthFit(mask, depth)
-        position = foreground_position(mask)
-        trend = fit.trend(image, position)
+        position = foreground_position(mask)  # (B, 2, H, W)
+        trend = fit.trend(image, position)  # (B, 2, C)
         image = image - torch.einsum("bphw,bpc->bchw", position, trend)
-        sums, class_mean, slope = fit.lines(image)
+        sums, class_mean, slope = fit.lines(image)  # (B, K, C) each
         # sum((x - class_mean - slope t)^2), written out
         squares = _pooled(image.square(), mask) - fit.pixels * class_mean.square()
         squares = squares - 2 * slope * fit.products(image) + slope.square() * fit.squared_depth
@@ -50,7 +50,8 @@ class Moments(nn.Module):
         mean = filled_up(sums, fit.pixels, overall)
         variance = filled_up(squares, fit.pixels, image.var(dim=(2, 3), correction=0)[:, None])
         std = variance.clamp_min(MIN_STD**2).sqrt()
-        return torch.cat([torch.stack([mean, slope, std], dim=1).flatten(1), trend.flatten(1)], dim=1)
+        of_classes = torch.stack([mean, slope, std], dim=1)  # (B, 3, K, C)
+        return torch.cat([of_classes.flatten(1), trend.flatten(1)], dim=1)
 
     def split(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The code back into means, slopes and standard deviations, (B, K, C) each, and the trend (B, 2, C)."""
@@ -148,5 +149,6 @@ class LearnedStyle(nn.Module):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """(B, C, H, W), (B, K, H, W) -> (B, size) in [-1, 1]."""
         features = self.pixel(image)  # (B, PIXEL_FEATURES, H, W)
-        means = filled_up(_pooled(features, mask), mask.sum(dim=(2, 3))[..., None], features.mean(dim=(2, 3))[:, None])
+        pixels, default = mask.sum(dim=(2, 3))[..., None], features.mean(dim=(2, 3))[:, None]
+        means = filled_up(_pooled(features, mask), pixels, default)  # (B, K, PIXEL_FEATURES)
         return torch.tanh(self.project(means.flatten(1)))

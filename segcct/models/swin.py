@@ -1,7 +1,8 @@
 """Swin blocks on channel-last maps (B, H, W, C): shifted-window attention, and the patches of an image.
 
-Liu et al. 2021, with the parameter names of the released models. patch_expanding.py changes the resolution of maps.
-Maps may have any size: windows that overhang are padded, and padding is masked out of the attention.
+Liu et al. 2021 (arXiv 2103.14030), with the parameter names of the released models. patch_expanding.py changes the
+resolution of maps. Maps may have any size: windows that overhang are padded, and padding is masked out of the
+attention.
 """
 
 from __future__ import annotations
@@ -80,12 +81,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """tokens (B * windows, M*M, C), mask (windows, M*M, M*M) or None -> (B * windows, M*M, C)."""
+        # (B * windows, heads, M*M, C / heads) each
         query, key, value = rearrange(self.qkv(tokens), "b n (qkv h c) -> qkv b h n c", qkv=3, h=self.heads)
         bias = self.position_bias().unsqueeze(0)  # (1, heads, M*M, M*M)
         if mask is not None:
-            bias = (bias + mask.unsqueeze(1)).repeat(
-                tokens.shape[0] // mask.shape[0], 1, 1, 1
-            )  # (B * windows, heads, ..)
+            images = tokens.shape[0] // mask.shape[0]
+            bias = (bias + mask.unsqueeze(1)).repeat(images, 1, 1, 1)  # (B * windows, heads, M*M, M*M)
         mixed = attention(query, key, value, bias)
         return self.proj(rearrange(mixed, "b h n c -> b n (h c)"))
 
@@ -151,11 +152,11 @@ class SwinBlock(nn.Module):
         full_height, full_width = maps.shape[1:3]
         if any(shifts):
             maps = torch.roll(maps, (-shifts[0], -shifts[1]), dims=(1, 2))
-        tokens = self.attn(partition_windows(maps, window), mask)
-        maps = merge_windows(tokens, window, full_height, full_width)
+        tokens = self.attn(partition_windows(maps, window), mask)  # (B * windows, M*M, C)
+        maps = merge_windows(tokens, window, full_height, full_width)  # (B, H', W', C)
         if any(shifts):
             maps = torch.roll(maps, shifts, dims=(1, 2))
-        return maps[:, :height, :width]
+        return maps[:, :height, :width]  # (B, H, W, C)
 
 
 class PatchEmbed(nn.Module):

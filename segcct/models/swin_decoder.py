@@ -60,7 +60,8 @@ class DecoderStage(nn.Module):
 
     def forward(self, maps: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         maps = self.expand(rearrange(maps, "b d h w -> b h w d"))  # (B, 2h, 2w, D)
-        maps = self.fuse(torch.cat([rearrange(maps, "b h w d -> b d h w"), skip], dim=1))
+        maps = torch.cat([rearrange(maps, "b h w d -> b d h w"), skip], dim=1)  # (B, D + skip_channels, 2h, 2w)
+        maps = self.fuse(maps)  # (B, D, 2h, 2w)
         if len(self.swin) == 0:
             return maps
         return rearrange(self.swin(rearrange(maps, "b d h w -> b h w d")), "b h w d -> b d h w")

@@ -1,4 +1,5 @@
-"""Swin-Unet (Cao et al. 2021): a U-shaped network of Swin blocks only, with the released parameter names."""
+"""Swin-Unet (Cao et al. 2021, arXiv 2105.05537): a U-shaped network of Swin blocks only, with the released parameter
+names."""
 
 from __future__ import annotations
 
@@ -59,9 +60,10 @@ class BilinearExpand(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        maps = rearrange(maps, "b h w d -> b d h w")
+        maps = rearrange(maps, "b h w c -> b c h w")
         maps = F.interpolate(maps, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return self.norm(self.expand(rearrange(maps, "b d h w -> b h w d")))  # (B, scale*H, scale*W, out_dim)
+        maps = rearrange(maps, "b c h w -> b h w c")  # (B, scale*H, scale*W, C)
+        return self.norm(self.expand(maps))  # (B, scale*H, scale*W, out_dim)
 
 
 class TransposedExpand(nn.Module):
@@ -73,8 +75,8 @@ class TransposedExpand(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        maps = self.expand(rearrange(maps, "b h w d -> b d h w"))
-        return self.norm(rearrange(maps, "b d h w -> b h w d"))  # (B, scale*H, scale*W, out_dim)
+        maps = self.expand(rearrange(maps, "b h w c -> b c h w"))  # (B, out_dim, scale*H, scale*W)
+        return self.norm(rearrange(maps, "b c h w -> b h w c"))  # (B, scale*H, scale*W, out_dim)
 
 
 EXPANDERS = {"expand": PatchExpand, "bilinear": BilinearExpand, "transposed": TransposedExpand}
@@ -103,10 +105,10 @@ class SwinStage(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
-            maps = block(maps)
+            maps = block(maps)  # (B, H, W, C)
         if self.downsample is not None:
-            maps = self.downsample(maps)
-        return maps if self.upsample is None else self.upsample(maps)
+            maps = self.downsample(maps)  # (B, H/2, W/2, 2C)
+        return maps if self.upsample is None else self.upsample(maps)  # (B, 2H, 2W, C/2)
 
 
 def _drop_paths(deepest: float, depths: Sequence[int]) -> list[list[float]]:
@@ -158,18 +160,19 @@ class SwinUnetBody(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         maps = self.patch_embed(image)  # (B, H/4, W/4, D)
-        stage_inputs = []
-        for layer in self.layers:
+        stage_inputs = []  # what the skip connections carry
+        for layer in self.layers:  # encoder: Swin blocks, then patch merging; the last stage is the bottleneck
             stage_inputs.append(maps)
-            maps = layer(maps)  # (B, H/8, W/8, 2D), (.., 4D), (B, H/32, W/32, 8D), unchanged
+            maps = layer(maps)  # (B, H/8, W/8, 2D), (B, H/16, W/16, 4D), (B, H/32, W/32, 8D), unchanged
         maps = self.layers_up[0](self.norm(maps))  # (B, H/16, W/16, 4D)
-        for index in range(1, len(self.layers_up)):
+        for index in range(1, len(self.layers_up)):  # decoder: skip connection, Swin blocks, then patch expanding
             stage = len(self.layers) - 1 - index
             if stage < self.skips:
-                maps = torch.cat([maps, stage_inputs[stage]], dim=-1)
-            maps = self.layers_up[index](self.concat_back_dim[index](maps))  # (B, H/8, W/8, 2D), (.., D), unchanged
+                maps = torch.cat([maps, stage_inputs[stage]], dim=-1)  # twice the channels, which a linear layer halves
+            maps = self.concat_back_dim[index](maps)
+            maps = self.layers_up[index](maps)  # (B, H/8, W/8, 2D), (B, H/4, W/4, D), unchanged
         maps = self.up(self.norm_up(maps))  # (B, H, W, D)
-        return self.output(rearrange(maps, "b h w d -> b d h w"))
+        return self.output(rearrange(maps, "b h w d -> b d h w"))  # (B, K, H, W)
 
 
 class SwinUnet(nn.Module):

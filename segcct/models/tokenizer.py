@@ -1,7 +1,7 @@
 """From pixels to tokens: the convolutional tokenizer of CCT and the patch tokenizer of ViT-Lite and CVT.
 
-Source: Hassani et al., "Escaping the Big Data Paradigm with Compact Transformers", 2022. Parameter names are those of
-the released checkpoints: `conv_layers.{i}.0.weight`.
+Source: Hassani et al., "Escaping the Big Data Paradigm with Compact Transformers", 2022, arXiv 2104.05704. Parameter
+names are those of the released checkpoints: `conv_layers.{i}.0.weight`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ConvTokenizer(nn.Module):
     Args:
         in_channels: channels of the image.
         widths: output channels of every stage; the last is the token dimension. CCT has (64, ..., dim).
-        kernel: side of the convolutions, odd.
+        kernel: side of the convolutions, odd and at least 3.
         stride: step of the convolutions; None: the released rule max(1, kernel // 2 - 1).
         norm: "none" as released, or "batch": BatchNorm between convolution and ReLU, which makes short trainings
             from scratch learn much faster.
@@ -64,7 +64,7 @@ class ConvTokenizer(nn.Module):
         self.reduction = (stride * (2 if pool else 1)) ** len(self.widths)
         stages = []
         for width_in, width in zip((in_channels, *self.widths[:-1]), self.widths, strict=True):
-            conv = nn.Conv2d(width_in, width, kernel, stride, padding=max(1, kernel // 2), bias=False)
+            conv = nn.Conv2d(width_in, width, kernel, stride, padding=kernel // 2, bias=False)
             nn.init.kaiming_normal_(conv.weight)
             layers: list[nn.Module] = [conv]
             if norm == "batch":
@@ -113,17 +113,5 @@ class PatchTokenizer(nn.Module):
 
 
 def token_grid(tokenizer: ConvTokenizer | PatchTokenizer, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of tokens for an image of that size, counted layer by layer without computing anything."""
-    if isinstance(tokenizer, PatchTokenizer):
-        return -(-height // tokenizer.patch), -(-width // tokenizer.patch)
-    for layer in tokenizer.conv_layers.modules():
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            height, width = (_layer_output(side, layer) for side in (height, width))
-    return height, width
-
-
-def _layer_output(side: int, layer: nn.Conv2d | nn.MaxPool2d) -> int:
-    kernel, stride, padding = (
-        value[0] if isinstance(value, tuple) else value for value in (layer.kernel_size, layer.stride, layer.padding)
-    )
-    return (side + 2 * int(padding) - int(kernel)) // int(stride) + 1
+    """Rows and columns of tokens for an image of that size."""
+    return -(-height // tokenizer.reduction), -(-width // tokenizer.reduction)

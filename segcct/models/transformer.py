@@ -47,10 +47,10 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)
+        q, k, v = rearrange(self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)  # (B, heads, N, d) each
         drop = self.attention_dropout if self.training else 0.0
-        x = attention(q, k, v, dropout=drop)
-        return self.proj_drop(self.proj(rearrange(x, "b h n d -> b n (h d)")))
+        x = rearrange(attention(q, k, v, dropout=drop), "b h n d -> b n (h d)")  # (B, N, D)
+        return self.proj_drop(self.proj(x))
 
 
 class EncoderBlock(nn.Module):

@@ -68,7 +68,7 @@ class UNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         height, width = image.shape[-2:]
-        maps = self.down[0](pad_to_multiple(image, self.multiple, at_least=2 * self.multiple))
+        maps = self.down[0](pad_to_multiple(image, self.multiple, at_least=2 * self.multiple))  # (B, 64, H, W)
         skips = []
         for level in self.down[1:]:
             skips.append(maps)

@@ -196,7 +196,7 @@ def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], th
 def _shapes_of_fronts(weights: Mapping[str, Tensor], reads_image: Collection[str]) -> dict[str, tuple[int, ...]]:
     """Shapes of what makes the tokens, but for the channels of the image."""
     shapes = {name: tuple(value.shape) for name, value in weights.items() if name.startswith(FRONTS)}
-    return {name: (shape[0], *shape[2:]) if name in reads_image else shape for name, shape in shapes.items()}
+    return {name: (*shape[:1], *shape[2:]) if name in reads_image else shape for name, shape in shapes.items()}
 
 
 def _plan_wrapped(source: Mapping[str, Tensor], target: Mapping[str, Tensor], wrapper: str) -> Plan:

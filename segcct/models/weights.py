@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isqrt
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -89,17 +90,7 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
     matched = plan(file.tensors, state)
     _require_match(matched, file.tensors, path)
     report = LoadReport(path, matched.what)
-    filled = {}
-    for name, initial in state.items():
-        if name in matched.source_of:
-            fitted = _fitted(model, name, initial, file.tensors, matched, report)
-            if fitted is not None:
-                filled[name] = fitted
-        elif name in matched.set_to_one:
-            filled[name] = torch.ones_like(initial)
-            report.set_to_one.append(name)
-        elif not is_computed(name):
-            report.missing.append(name)
+    filled = _fill(model, state, file.tensors, matched, report)
     used = set(matched.source_of.values())
     for name in file.tensors:
         if name not in used:
@@ -135,36 +126,66 @@ def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> N
     )
 
 
+def _fill(
+    model: nn.Module, state: Mapping[str, Tensor], source: Mapping[str, Tensor], matched: Plan, report: LoadReport
+) -> dict[str, Tensor]:
+    """The tensors that replace those in `state`; adds every name of the model to the report."""
+    filled = {}
+    for name, initial in state.items():
+        source_name = matched.source_of.get(name)
+        if source_name is None:
+            if name in matched.set_to_one:
+                filled[name] = torch.ones_like(initial)
+                report.set_to_one.append(name)
+            elif not is_computed(name):
+                report.missing.append(name)
+            continue
+        fit = _fitted(model, name, initial, source_name, source, matched)
+        if fit.note:
+            report.notes.append(f"{name}: {fit.note}")
+        if fit.value.shape == initial.shape:
+            filled[name] = fit.value
+            if fit.how:
+                report.resized[name] = fit.how
+            else:
+                report.loaded.append(name)
+        elif is_head(name) and fit.value.dim() == initial.dim():
+            counts = f"{fit.value.shape[0]} classes in the file, {initial.shape[0]} in the model"
+            report.skipped[source_name] = f"{counts}, which keeps its initial head"
+        else:
+            raise CheckpointError(
+                "holds weights of another architecture",
+                file=report.file,
+                found=f"{source_name} of shape {tuple(source[source_name].shape)}",
+                expected=str(tuple(initial.shape)),
+                remedy=_OTHER_MODEL,
+            )
+    return filled
+
+
+class _Fit(NamedTuple):
+    """A tensor of the file, fitted to the model where that is possible."""
+
+    value: Tensor
+    how: str = ""
+    """How it was resized; empty where it was not."""
+    note: str = ""
+
+
 def _fitted(
-    model: nn.Module, name: str, initial: Tensor, source: Mapping[str, Tensor], matched: Plan, report: LoadReport
-) -> Tensor | None:
-    """The file's tensor in the shape of the model's `initial`; None where the model keeps that. Fills the report."""
-    source_name = matched.source_of[name]
+    model: nn.Module, name: str, initial: Tensor, source_name: str, source: Mapping[str, Tensor], matched: Plan
+) -> _Fit:
+    """The file's tensor for `name`, as far as it can be in the shape of the model's `initial`."""
     value = source[source_name]
+    if value.dim() != initial.dim():
+        return _Fit(value)
     if is_positional(name):
         encoder = _encoder_of(model, initial)
-        if encoder is not None:
-            lead = int(any(other.endswith(".class_emb") for other in source))
-            value = _fit_positional(encoder, name, initial, value, lead, report)
-    elif name.endswith("relative_position_bias_table") and value.shape != initial.shape:
-        value = _fit_window(name, initial, value, report)
-    elif name in matched.reads_image and value.shape[0] == initial.shape[0] and value.shape[2:] == initial.shape[2:]:
-        value = _fit_channels(name, initial, value, report)
-    if value.shape == initial.shape:
-        if name not in report.resized:
-            report.loaded.append(name)
-        return value
-    if is_head(name):
-        counts = f"{value.shape[0]} classes in the file, {initial.shape[0]} in the model"
-        report.skipped[source_name] = f"{counts}, which keeps its initial head"
-        return None
-    raise CheckpointError(
-        "holds weights of another architecture",
-        file=report.file,
-        found=f"{source_name} of shape {tuple(value.shape)}",
-        expected=str(tuple(initial.shape)),
-        remedy=_OTHER_MODEL,
-    )
+        lead = int(any(other.endswith(".class_emb") for other in source))
+        return _Fit(value) if encoder is None else _fit_positional(encoder, initial, value, lead)
+    if name.endswith("relative_position_bias_table"):
+        return _fit_window(initial, value)
+    return _fit_channels(initial, value) if name in matched.reads_image else _Fit(value)
 
 
 def _encoder_of(model: nn.Module, table: Tensor) -> Encoder | None:
@@ -174,56 +195,49 @@ def _encoder_of(model: nn.Module, table: Tensor) -> Encoder | None:
     return next((each for each, own in tables if own is not None and own.data_ptr() == table.data_ptr()), None)
 
 
-def _fit_positional(
-    encoder: Encoder, name: str, initial: Tensor, value: Tensor, lead: int, report: LoadReport
-) -> Tensor:
+def _fit_positional(encoder: Encoder, initial: Tensor, value: Tensor, lead: int) -> _Fit:
     """Resizes the token grid of a positional table, after `lead` rows for a class token; a table that cannot be one
     comes back unchanged."""
-    if value.dim() != 3 or value.shape[-1] != encoder.dim:
-        return value
-    side = isqrt(value.shape[1] - lead)
-    if side * side != value.shape[1] - lead:
-        return value
-    rows, columns = encoder.grid
+    tokens = max(0, value.shape[1] - lead)
+    side = isqrt(tokens)
+    if not side or side * side != tokens or value.shape[-1] != encoder.dim:
+        return _Fit(value)
+    how = f"{side}x{side} -> {encoder.grid[0]}x{encoder.grid[1]} tokens"
+    note = ""
     if encoder.positional == "sine":
         sine = sine_table(value.shape[1], value.shape[2])
         if torch.allclose(value.float().cpu(), sine, atol=1e-3):  # half precision
             if value.shape == initial.shape:
-                return value
-            report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, sine recomputed"
-            return sine_table(initial.shape[1], initial.shape[2])
-        report.notes.append(
-            f"{name}: a sine table was asked for, but the file's is not sinusoidal; the file's is used, not trained"
-        )
+                return _Fit(value)
+            return _Fit(sine_table(initial.shape[1], initial.shape[2]), f"{how}, sine recomputed")
+        note = "a sine table was asked for, but the file's is not sinusoidal; the file's is used, not trained"
     own_lead = int(encoder.class_emb is not None)
     table = value if lead == own_lead else torch.cat([initial[:, :own_lead], value[:, lead:]], dim=1)
-    if (side, side) != encoder.grid:
-        report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, bilinear"
-    return resize_table(table.float(), (side, side), encoder.grid)
+    resized = resize_table(table.float(), (side, side), encoder.grid)
+    return _Fit(resized, f"{how}, bilinear" if (side, side) != encoder.grid else "", note)
 
 
-def _fit_window(name: str, initial: Tensor, value: Tensor, report: LoadReport) -> Tensor:
+def _fit_window(initial: Tensor, value: Tensor) -> _Fit:
     """Relative position biases (positions, heads) of another window size, bicubic as in the official Swin code."""
     side, new_side = isqrt(value.shape[0]), isqrt(initial.shape[0])
-    if value.dim() != 2 or side * side != value.shape[0] or value.shape[1] != initial.shape[1]:
-        return value
+    if side in (0, new_side) or side * side != value.shape[0] or value.shape[1] != initial.shape[1]:
+        return _Fit(value)
     grid = value.float().T.reshape(1, -1, side, side)  # (1, heads, 2M-1, 2M-1)
     grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", align_corners=False)
-    report.resized[name] = f"window {(side + 1) // 2} -> {(new_side + 1) // 2}, bicubic"
-    return grid.flatten(2)[0].T
+    return _Fit(grid.flatten(2)[0].T, f"window {(side + 1) // 2} -> {(new_side + 1) // 2}, bicubic")
 
 
-def _fit_channels(name: str, initial: Tensor, value: Tensor, report: LoadReport) -> Tensor:
+def _fit_channels(initial: Tensor, value: Tensor) -> _Fit:
     """An input convolution (D, C, k, k) for another number of channels.
 
     Every channel gets the sum of the file's filters over the channel count, so that an image whose channels are equal
     has the response it had.
     """
     before, after = value.shape[1], initial.shape[1]
-    if before == after:
-        return value
-    report.resized[name] = f"{before} -> {after} input channels, the sum of their filters divided equally"
-    return (value.sum(dim=1, keepdim=True) / after).expand_as(initial)
+    if before == after or value.shape[0] != initial.shape[0] or value.shape[2:] != initial.shape[2:]:
+        return _Fit(value)
+    how = f"{before} -> {after} input channels, the sum of their filters divided equally"
+    return _Fit((value.sum(dim=1, keepdim=True) / after).expand_as(initial), how)
 
 
 def _counted(names: Iterable[str]) -> str:

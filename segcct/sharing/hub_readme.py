@@ -14,10 +14,6 @@ from segcct.tasks.task import task_named
 
 _PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
 """Task -> what the Hub calls it."""
-_CALL = {
-    "segmentation": 'predictor.predict(segcct.Volume.load("scan.nii.gz")).save("mask.nii.gz")',
-}
-"""Task -> a line of Python that uses `predictor`."""
 
 
 def hub_readme(card: ModelCard, name: str, place: str, terms: Terms, *, scores: str | None, has_estimate: bool) -> str:
@@ -75,7 +71,7 @@ def _what(card: ModelCard) -> str:
 def _training_data(card: ModelCard, terms: Terms) -> str:
     lines = [for_markdown(terms.training_data.strip())]
     if card.synthetic:
-        lines.append("**Trained on synthetic images: it shows that a program works and is not for patients.**")
+        lines.append("**Trained on synthetic images: it demonstrates the software and is not for patients.**")
     return "\n\n".join(lines)
 
 
@@ -86,8 +82,8 @@ def _scores(card: ModelCard, scores: str | None) -> str:
     if isinstance(selected.get("value"), int | float):
         metric = f"{selected.get('metric')} {selected['value']:.3f}"
         on = f" on {', '.join(counts)} for validation" if counts else ""
-        lines.append(f"Selected by its best {metric}{on}, which is therefore no score of new cases.")
-    lines.append(scores or "It was not scored on cases that it had not seen.")
+        lines.append(f"Selected by its best {metric}{on}, so this is not a score on new cases.")
+    lines.append(scores or "It was not scored on unseen cases.")
     return "\n\n".join(lines)
 
 
@@ -95,10 +91,9 @@ def _use(card: ModelCard, place: str, has_estimate: bool) -> str:
     parts = []
     if task_named(card.task).predict:
         parts.append(f"```sh\nsegcct predict --model {shlex.quote(place)} --input SCANS --output predictions\n```")
-    if card.task in _CALL and card.architecture.in_channels == 1:
-        parts.append(
-            f'```python\nimport segcct\n\npredictor = segcct.Predictor.load("{place}")\n{_CALL[card.task]}\n```'
-        )
+    if card.task == "segmentation" and card.architecture.in_channels == 1:
+        call = 'predictor.predict(segcct.Volume.load("scan.nii.gz")).save("mask.nii.gz")'
+        parts.append(f'```python\nimport segcct\n\npredictor = segcct.Predictor.load("{place}")\n{call}\n```')
     if has_estimate:
         parts.append("An estimate of each mask's Dice, for cases like those it was calibrated on, is in `quality.csv`.")
     return "\n\n".join(parts) or f"Its name in configs and options is `{place}`."
@@ -107,7 +102,7 @@ def _use(card: ModelCard, place: str, has_estimate: bool) -> str:
 def _limits(card: ModelCard) -> str:
     lines = [
         "Research use only: it is not a medical device and must not guide diagnosis or treatment.",
-        "Scanners, protocols and patients that differ from the training data can lower its scores without a sign.",
+        "On scanners, protocols and patients unlike the training data, its results can be worse without warning.",
     ]
     if card.spatial_dims == 2 and card.task == "segmentation":
         lines.insert(1, "It is 2-D: volumes are segmented slice by slice.")

@@ -32,7 +32,7 @@ MONAI."""
 
 
 def write_bundle(folder: Path, output: Path, terms: Terms, *, evaluation: Path | None = None) -> Path:
-    """Write a bundle; it appears whole or not at all.
+    """Write a bundle, atomically.
 
     Args:
         folder: the `best/` folder of a segmentation model.
@@ -50,7 +50,8 @@ def write_bundle(folder: Path, output: Path, terms: Terms, *, evaluation: Path |
     card = load_card(folder)
     if card.task != "segmentation":
         raise ModelError("a bundle is made of a segmentation model", file=folder, found=f"a model of task {card.task}")
-    for text in (*card.classes, *card.data.get("channels", ()), terms.license.strip(), terms.training_data.strip()):
+    names = (output.name, *card.classes, *card.data.get("channels", ()))
+    for text in (*names, terms.license.strip(), terms.training_data.strip()):
         if text[:1] in _EXPRESSIONS:
             raise ModelError("MONAI would run a text as an expression", file=folder, found=text)
     refuse_existing(output)

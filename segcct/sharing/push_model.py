@@ -50,7 +50,7 @@ def scores_of(card: ModelCard, folder: Path, evaluation: Path | None) -> str | N
     evaluation = evaluation or folder.parent / EVALUATION
     file = evaluation / "summary.json"
     if not chosen and not file.is_file():
-        say(f"{evaluation}: not there, so the description has no scores; --evaluation names another evaluation")
+        say(f"no evaluation in {evaluation}, so the description has no scores; name another one with --evaluation")
         return None
     found = read_object(file, "is not an evaluation", error=EvaluationError).get("weights_sha256")
     if found == card.weights_sha256:
@@ -60,5 +60,5 @@ def scores_of(card: ModelCard, folder: Path, evaluation: Path | None) -> str | N
         raise EvaluationError(
             "is the evaluation of another model", file=file, found=f"weights {found}", expected=card.weights_sha256
         )
-    say(f"no scores: {file} is of other weights")
+    say(f"the description has no scores: {file} is of other weights")
     return None

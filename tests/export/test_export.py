@@ -119,9 +119,9 @@ def test_another_size_than_the_traced_one_is_refused(tmp_path: Path, backend: st
 def test_the_command_writes_a_verified_file(folder: Path, scan: Path, tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "m.onnx"
     assert main(["export", "--model", str(folder), "--output", str(output), "--input", str(scan)]) == 0
-    told = capsys.readouterr().out
-    assert "on 4 random inputs: largest difference" in told
-    assert "on 5 real inputs: largest difference" in told
+    printed = capsys.readouterr().out
+    assert "on 4 random inputs: largest difference" in printed
+    assert "on 5 real inputs: largest difference" in printed
     model = read_exported(output)
     assert (model.size, model.precision, model.card.scheme) == (SQUARE, "fp32", small_export.model_card().scheme)
     assert b"/tests/" not in output.read_bytes(), "no folder of this machine is in the file"
@@ -147,7 +147,7 @@ def test_a_larger_size_is_another_file(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--size", "32"], "no size for this model .*found 32; expected 48"),
         (["--int8"], "no scans to calibrate int8 with .*--input"),
@@ -156,12 +156,12 @@ def test_a_larger_size_is_another_file(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_exported_is_refused(
-    folder: Path, tmp_path: Path, capsys: Any, words: list[str], told: str
+    folder: Path, tmp_path: Path, capsys: Any, words: list[str], message: str
 ) -> None:
     output = tmp_path / "m.onnx"
     assert main(["export", "--model", str(folder), "--output", str(output), *words]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.search(told, error), error
+    assert re.search(message, error), error
     assert not output.exists()
 
 
@@ -183,7 +183,7 @@ def exported_at_once(monkeypatch: Any) -> None:
 
 @pytest.mark.usefixtures("exported_at_once")
 @pytest.mark.parametrize(
-    ("cases", "told"),
+    ("cases", "message"),
     [
         (None, "data: no such file or folder"),
         ("", "data: no case of layout folder in the dataset folder (found an empty folder)"),
@@ -191,7 +191,7 @@ def exported_at_once(monkeypatch: Any) -> None:
     ],
 )
 def test_training_cases_that_are_gone_leave_random_inputs(
-    folder: Path, scan: Path, tmp_path: Path, capsys: Any, cases: str | None, told: str
+    folder: Path, scan: Path, tmp_path: Path, capsys: Any, cases: str | None, message: str
 ) -> None:
     root, output = tmp_path / "data", tmp_path / "m.onnx"
     if cases is not None:
@@ -203,15 +203,15 @@ def test_training_cases_that_are_gone_leave_random_inputs(
     assert main([*command, "--int8"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "no scans to calibrate int8 with" in error
-    assert f"{tmp_path}/{told}" in error
+    assert f"{tmp_path}/{message}" in error
     assert not output.exists()
     assert main(command) == 0
-    told_by = capsys.readouterr()
-    assert [line for line in told_by.err.splitlines() if "random inputs alone" in line] == [
-        f"{tmp_path}/{told}. Without the training cases, the file is compared with PyTorch on random inputs alone"
+    printed = capsys.readouterr()
+    assert [line for line in printed.err.splitlines() if "random inputs alone" in line] == [
+        f"{tmp_path}/{message}. Without the training cases, the file is compared with PyTorch on random inputs alone"
     ]
-    assert " random inputs: " in told_by.out
-    assert " real inputs: " not in told_by.out
+    assert " random inputs: " in printed.out
+    assert " real inputs: " not in printed.out
     assert read_exported(output).size == SQUARE
 
 
@@ -339,12 +339,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_files_that_no_export_wrote_are_refused(tmp_path: Path, name: str, capsys: Any) -> None:
-    change, told = HOSTILE[name]
+    change, message = HOSTILE[name]
     file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
     model = onnx.load(file)
     change(model)
     file.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         read_exported(file)
     assert main(["predict", "--model", str(file), "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -154,8 +154,8 @@ def test_postprocessing_without_scipy_is_refused_before_the_work(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "scipy" else find(name))
     monkeypatch.setattr(runtime.OnnxSession, "__call__", lambda *_: pytest.fail("the network was run"))
     assert runtime.main([str(model), str(file), str(output)]) == 1
-    told = capsys.readouterr().err
-    assert "(fill_holes, largest_component, minimum_volume): pip install scipy, or use segcct predict" in told
+    refusal = capsys.readouterr().err
+    assert "(fill_holes, largest_component, minimum_volume): pip install scipy, or use segcct predict" in refusal
     monkeypatch.setattr(runtime, "STEPS", {})
     assert runtime.main([str(model), str(file), str(output)]) == 1
     assert "by fill_holes, which this runner does not know" in capsys.readouterr().err
@@ -184,7 +184,7 @@ def test_headers_are_those_of_segcct(tmp_path: Path, changes: dict[str, Any], si
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def told(card: ModelCard, files: list[Path], *more: str) -> str:
+    def refusal(card: ModelCard, files: list[Path], *more: str) -> str:
         model = small_export.written(tmp_path / "m.onnx", card)
         assert runtime.main([str(model), *map(str, files), str(tmp_path / "out.nii.gz"), *more]) == 1
         assert not (tmp_path / "out.nii.gz").exists()
@@ -192,15 +192,15 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest
 
     (file,) = scans(tmp_path)
     card = small_export.model_card
-    assert "takes 1 scans (ct), not 2" in told(card(), [file, file])
-    assert "segcct export --size 128" in told(card(spacing_mm=0.4), [file])
-    assert "intensity rule zscore_mask" in told(card(), [file], "--mask", str(file))
-    assert "[0, 1]" in told(card(intensity={"rule": "none"}), [file])
+    assert "takes 1 scans (ct), not 2" in refusal(card(), [file, file])
+    assert "segcct export --size 128" in refusal(card(spacing_mm=0.4), [file])
+    assert "intensity rule zscore_mask" in refusal(card(), [file], "--mask", str(file))
+    assert "[0, 1]" in refusal(card(intensity={"rule": "none"}), [file])
     (tmp_path / "no.nii.gz").write_bytes(b"no")
-    assert "cannot be read as NIfTI" in told(card(), [tmp_path / "no.nii.gz"])
+    assert "cannot be read as NIfTI" in refusal(card(), [tmp_path / "no.nii.gz"])
     holed = nib.Nifti1Image(np.full((4, 4, 4), np.nan, dtype=np.float32), np.eye(4))
     nib.save(holed, tmp_path / "nan.nii.gz")
-    assert "NaN or infinite" in told(card(), [tmp_path / "nan.nii.gz"])
+    assert "NaN or infinite" in refusal(card(), [tmp_path / "nan.nii.gz"])
     assert runtime.main([str(file), str(file), str(tmp_path / "out.nii.gz")]) == 1
     assert f"{file}: not an ONNX model that can be run" in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_any_encoder_of_timm_with_a_pyramid_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("timm/resnet_34", "Did you mean .*timm/resnet34"),
         ("timm/vit_tiny_patch16_224", "no feature pyramid .*1/16"),
@@ -43,13 +44,13 @@ def test_any_encoder_of_timm_with_a_pyramid_goes() -> None:
         ("monia/DynUNet", "unknown model"),
     ],
 )
-def test_what_is_no_segmenter_is_refused(name: str, told: str) -> None:
-    with pytest.raises(ModelError, match=told):
+def test_what_is_no_segmenter_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         create_model(name, 1, 3, 64)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "message"),
     [
         ("monai/DynUNet", {"filters": 10}, "filters of model monai/DynUNet .*multiple of 8"),
         ("monai/UNETR", {"hidden_size": 50}, "cannot build UNETR"),
@@ -60,8 +61,8 @@ def test_what_is_no_segmenter_is_refused(name: str, told: str) -> None:
         ("timm/resnet34", {"swin_blocks": 0}, "unknown option .*swin_blocks"),
     ],
 )
-def test_options_are_checked(name: str, options: dict[str, object], told: str) -> None:
-    with pytest.raises(ModelError, match=told):
+def test_options_are_checked(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         create_model(name, 1, 3, 64, options)
 
 
@@ -117,6 +118,24 @@ def test_a_file_of_monai_fills_the_network(tmp_path: Path) -> None:
     image = torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
         assert torch.equal(model.eval()(image), theirs.eval()(image))
+
+
+def test_threads_share_a_unetr_at_several_sizes() -> None:
+    options = {"feature_size": 8, "hidden_size": 16, "mlp_dim": 16, "num_heads": 2}
+    model = create_model("monai/UNETR", 1, 2, 32, options).eval()
+    table = model.state_dict()["network.vit.patch_embedding.position_embeddings"].clone()
+    images = [torch.randn(1, 1, height, width) for height, width in ((32, 64), (64, 32), (48, 64), (32, 32))] * 4
+
+    def logits(image: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(image)
+
+    expected = [logits(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(logits, images))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(model.state_dict()["network.vit.patch_embedding.position_embeddings"], table)
 
 
 def test_weights_that_dyn_unet_has_twice_are_stored_once() -> None:

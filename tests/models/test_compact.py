@@ -326,13 +326,13 @@ def test_token_weights_are_the_pooling_weights() -> None:
         create_model("cct_2_3x2_32", 1, 3, 32, {"pooling": "mean"}).token_weights(torch.randn(1, 1, 32, 32))
 
 
-def test_batch_of_one_trains_with_normalised_tokenizer() -> None:
+def test_batch_of_one_trains_with_normalized_tokenizer() -> None:
     model = create_model("cct_2_3x2_32", 1, 3, 32, {"tokenizer_norm": "batch"})
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     model(torch.randn(1, 1, 32, 32)).sum().backward()
 
 
-def test_longer_tokenizer_steps_read_larger_pictures_with_the_same_weights() -> None:
+def test_larger_tokenizer_strides_read_larger_images_with_the_same_weights() -> None:
     torch.manual_seed(0)
     small = create_model("cct_2_3x2_32", 1, 3, 32).eval()
     large = create_model("cct_2_3x2_32", 1, 3, 128, {"tokenizer_stride": 2}).eval()

@@ -24,16 +24,16 @@ def test_costs_are_those_of_the_network_by_torchs_counter(name: str, monkeypatch
         network = create_model(name, channels, classes, size).eval()
     expected = count_by_torch(network, on_meta(name, channels, classes, size)[1])
     monkeypatch.setattr(mac_counter, "count_by_torch", lambda *_: pytest.fail(f"{name} needs torch's counter"))
-    told = cost(name, channels, classes, size)
-    assert told.macs == expected > 0
-    assert told.parameters == sum(parameter.numel() for parameter in network.parameters())
+    result = cost(name, channels, classes, size)
+    assert result.macs == expected > 0
+    assert result.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", ["vit_2_4_32", "cct_2_3x2_32", "cct_unet_t", "swin_unet_tiny", "unet", "m2i_s"])
 def test_costs_of_another_size_channels_and_classes(name: str) -> None:
-    told = cost(name, 3, 7, 100)
-    assert told.macs == count_by_torch(*on_meta(name, 3, 7, 100))
-    assert told.macs != cost(name, 3, 7, 132).macs
+    result = cost(name, 3, 7, 100)
+    assert result.macs == count_by_torch(*on_meta(name, 3, 7, 100))
+    assert result.macs != cost(name, 3, 7, 132).macs
 
 
 def test_a_cost_worked_by_hand() -> None:
@@ -79,20 +79,20 @@ def test_functions_without_a_rule_are_left_to_torch() -> None:
 
 def test_timm_networks_cost_what_torch_counts() -> None:
     for name in ("timm:resnet18", "timm:swin_tiny_patch4_window7_224"):
-        told = cost(name, 3, 1000, 224)
+        result = cost(name, 3, 1000, 224)
         with torch.device("meta"):
             network = create_model(name, 3, 1000, 224).eval()
-        assert told.macs == count_by_torch(network, (torch.empty(1, 3, 224, 224, device="meta"),))
-        assert told.parameters == sum(parameter.numel() for parameter in network.parameters())
+        assert result.macs == count_by_torch(network, (torch.empty(1, 3, 224, 224, device="meta"),))
+        assert result.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", ["timm/resnet34", "timm/swin_tiny_patch4_window7_224", "monai/DynUNet", "monai/UNETR"])
 def test_networks_of_other_libraries_cost_what_torch_counts(name: str) -> None:
-    told = cost(name, 1, 4, 64)
+    result = cost(name, 1, 4, 64)
     with torch.device("meta"):
         network = create_model(name, 1, 4, 64).eval()
-    assert told.macs == count_by_torch(network, (torch.empty(1, 1, 64, 64, device="meta"),)) > 0
-    assert told.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert result.macs == count_by_torch(network, (torch.empty(1, 1, 64, 64, device="meta"),)) > 0
+    assert result.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_listing_the_models_imports_nothing_slow() -> None:
@@ -109,7 +109,7 @@ def test_listing_the_models_imports_nothing_slow() -> None:
     assert "monai/DynUNet" in done.stdout
 
 
-def test_an_unknown_name_among_others_is_told_before_anything_is_printed(capsys):
+def test_an_unknown_name_among_others_is_refused_before_anything_is_printed(capsys):
     assert main(["models", "unet", "cct_unet_x"]) == 1
     shown = capsys.readouterr()
     assert "Did you mean" in shown.err

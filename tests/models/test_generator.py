@@ -1,4 +1,4 @@
-"""The generator and what it is told: shapes, gradients, soft masks, and a style code that cannot carry a shape."""
+"""The generator and its conditioning: shapes, gradients, soft masks, and a style code that cannot carry a shape."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def inputs(batch: int, height: int, width: int, channels: int = 1) -> tuple[torc
     return torch.from_numpy(one_hot(label, CLASSES)), torch.from_numpy(distance), torch.rand(batch, 1), image
 
 
-def generate(model: Generator, told: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    mask, distance, position, image = told
+def generate(model: Generator, condition: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    mask, distance, position, image = condition
     made: torch.Tensor = model(mask, distance, position, model.style_of(image, mask, distance))
     return made
 
@@ -94,26 +94,26 @@ def test_it_is_small(name):
 
 def test_saved_and_loaded_weights_give_equal_images(tmp_path):
     model = build().train()
-    told = inputs(2, 32, 32)
-    generate(model, told)  # moves the running statistics
+    condition = inputs(2, 32, 32)
+    generate(model, condition)  # moves the running statistics
     save_file(model.eval().state_dict(), tmp_path / "weights.safetensors")
     other = build()
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     with torch.inference_mode():
-        assert torch.equal(generate(model, told), generate(other.eval(), told))
+        assert torch.equal(generate(model, condition), generate(other.eval(), condition))
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_mask_and_position_matter_and_style_only_where_asked_for(style):
     model = build(style=style).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    told = inputs(2, 32, 32)
-    (generate(model, told) - torch.randn(2, 1, 32, 32)).square().mean().backward()
-    optimizer.step()  # the picture begins as a flat palette
+    condition = inputs(2, 32, 32)
+    (generate(model, condition) - torch.randn(2, 1, 32, 32)).square().mean().backward()
+    optimizer.step()  # the image begins as a flat palette
     model.eval()
-    mask, distance, position, image = told
+    mask, distance, position, image = condition
     with torch.inference_mode():
-        plain = generate(model, told)
+        plain = generate(model, condition)
         assert not torch.allclose(plain, generate(model, (mask.flip(-1), distance.flip(-1), position, image)))
         assert not torch.allclose(plain, generate(model, (mask, distance, position + 0.5, image)))
         same = torch.allclose(plain, generate(model, (mask, distance, position, 2 * image + 1)))
@@ -131,7 +131,7 @@ def test_distances_are_used_unless_switched_off():
 
 @pytest.mark.parametrize(("style", "size"), [("none", 0), ("moments", 22), ("learned", 30)])
 def test_the_style_code_is_a_few_numbers(style, size):
-    """Three per class and channel, and eight more, for two channels of 32 x 32; no more for a larger picture."""
+    """Three per class and channel, and eight more, for two channels of 32 x 32; no more for a larger image."""
     model = build(2, style=style)
     for side in (32, 64):
         mask, distance, _, image = inputs(3, side, side, 2)
@@ -161,13 +161,13 @@ def test_the_style_code_cannot_carry_a_shape(style, monkeypatch):
 @pytest.mark.parametrize("style", STYLES)
 def test_mixed_precision_is_near_full_precision(style):
     model = build(style=style).eval()
-    told = inputs(2, 64, 64)
-    mask, distance, _, image = told
+    condition = inputs(2, 64, 64)
+    mask, distance, _, image = condition
     with torch.inference_mode():
-        exact, code = generate(model, told), model.style_of(image, mask, distance)
+        exact, code = generate(model, condition), model.style_of(image, mask, distance)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(model.style_of(image, mask, distance), code)
-            rough = generate(model, told).float()
+            rough = generate(model, condition).float()
     assert (exact - rough).abs().mean() < 0.05 * exact.std() + 0.02
 
 
@@ -191,7 +191,7 @@ def parts(code: torch.Tensor) -> tuple[list[list[float]], list[float]]:
     return code[0, : 3 * CLASSES].view(3, CLASSES).tolist(), code[0, 3 * CLASSES :].tolist()
 
 
-def test_a_bias_field_is_told_as_the_trend_and_nothing_else():
+def test_a_bias_field_is_the_trend_and_nothing_else():
     """A plane over the foreground, whatever the classes look like, changes two numbers."""
     model = build(style="moments").eval()
     label = np.zeros((1, 48, 48), dtype=np.uint8)
@@ -221,15 +221,15 @@ def test_a_bias_field_is_told_as_the_trend_and_nothing_else():
 @pytest.mark.parametrize("style", ["moments", "learned"])
 @pytest.mark.parametrize("pixels", [1, 3])
 def test_a_speck_does_not_bring_its_own_style(style, pixels):
-    """A few pixels of class 2 where nothing of the kind is: they are painted nearly as the rest of the image."""
+    """A few pixels of class 2 where nothing of the kind is: they are synthesized nearly as the rest of the image."""
     label = np.zeros((1, 32, 32), dtype=np.uint8)
     label[0, 10, 10 : 10 + pixels] = 2
     image = torch.zeros(1, 1, 32, 32)
     image[0, 0, 10, 10 : 10 + pixels] = 5.0
     distance = torch.from_numpy(signed_distances(label[0], CLASSES))[None]
-    told = (torch.from_numpy(one_hot(label, CLASSES)), distance, torch.zeros(1, 1), image)
+    condition = (torch.from_numpy(one_hot(label, CLASSES)), distance, torch.zeros(1, 1), image)
     with torch.inference_mode():
-        made = generate(build(style=style).eval(), told)
+        made = generate(build(style=style).eval(), condition)
     assert made[0, 0, 10, 10 : 10 + pixels].max() < 5.0 * (pixels / 16 + 0.1)
 
 
@@ -270,15 +270,15 @@ def test_depths_by_hand():
 @pytest.mark.parametrize("style", ["moments", "learned"])
 def test_it_begins_with_the_class_means_of_the_image(style):
     model = build(2, style=style).eval()
-    mask, distance, _, image = told = inputs(2, 32, 32, 2)
+    mask, distance, _, image = condition = inputs(2, 32, 32, 2)
     with torch.inference_mode():
-        made = generate(model, told)
+        made = generate(model, condition)
     means = model.style_of(image, mask, distance)[:, : 2 * CLASSES].unflatten(1, (CLASSES, 2))
-    painted = torch.einsum("bkhw,bkc->bchw", mask, means)
-    assert (made - painted).abs().mean() < 0.3 * (image - painted).abs().mean()
+    filled = torch.einsum("bkhw,bkc->bchw", mask, means)
+    assert (made - filled).abs().mean() < 0.3 * (image - filled).abs().mean()
 
 
-def test_another_contrast_gives_the_same_picture_in_that_contrast():
+def test_another_contrast_gives_the_same_image_in_that_contrast():
     """Painting in the image's own means and deviations: nothing has to be learned about scanners."""
     model = build(style="moments").eval()
     mask, distance, position, image = inputs(2, 32, 32)

@@ -63,6 +63,6 @@ def test_a_package_that_cannot_be_loaded_is_named(
     install_networks("import nothing_of_that_name")
     assert main(["models", "unet"]) == 0  # the table's own need no plugin
     assert main(["models"]) == 1
-    told = capsys.readouterr().err
-    assert "added of package narrow-nets" in told
-    assert "nothing_of_that_name" in told
+    errors = capsys.readouterr().err
+    assert "added of package narrow-nets" in errors
+    assert "nothing_of_that_name" in errors

@@ -276,7 +276,7 @@ def test_deep_supervision_answers_at_each_scale_in_training_only() -> None:
 
 
 def test_cct_unet_learns_a_shape() -> None:
-    """A few steps on one picture of a disc and a square: the parts work together, or the loss stays."""
+    """A few steps on one image of a disc and a square: the parts work together, or the loss stays."""
     torch.manual_seed(0)
     model = create_model("cct_unet_t", 1, CLASSES, 48).train()
     rows, columns = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
@@ -307,8 +307,8 @@ def test_unet_is_the_published_one() -> None:
 
 def test_unet_options() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in create_model("unet", 1, 2, 64).modules())
-    normalised = create_model("unet", 1, 2, 64, {"norm": "batch"})
-    assert sum(isinstance(module, nn.BatchNorm2d) for module in normalised.modules()) == 18
+    normalized = create_model("unet", 1, 2, 64, {"norm": "batch"})
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in normalized.modules()) == 18
 
 
 @settings(deadline=None, max_examples=50)

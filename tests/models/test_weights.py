@@ -104,17 +104,17 @@ def test_other_size_and_classes(tmp_path: Path, name: str) -> None:
     torch.testing.assert_close(new[:, :lead], table[:, :lead])
 
 
-def test_other_channels_keep_the_response_to_a_grey_image(tmp_path: Path) -> None:
+def test_other_channels_keep_the_response_to_a_gray_image(tmp_path: Path) -> None:
     trained = compact()
     torch.save(trained.state_dict(), tmp_path / "a.pth")
-    grey = torch.rand(2, 1, 32, 32)
+    gray = torch.rand(2, 1, 32, 32)
     for channels in (1, 4):
         model = compact(channels=channels)
         report = load_pretrained(model, tmp_path / "a.pth")
         assert f"3 -> {channels} input channels" in report.resized["tokenizer.conv_layers.0.0.weight"]
         with torch.no_grad():
             torch.testing.assert_close(
-                model(grey.expand(-1, channels, -1, -1)), trained(grey.expand(-1, 3, -1, -1)), atol=1e-5, rtol=1e-5
+                model(gray.expand(-1, channels, -1, -1)), trained(gray.expand(-1, 3, -1, -1)), atol=1e-5, rtol=1e-5
             )
 
 
@@ -141,12 +141,12 @@ def test_sine_table_of_another_size_stays_a_sine(tmp_path: Path) -> None:
     assert not report.notes
 
 
-def test_what_the_file_holds_beside_the_weights_is_told(tmp_path: Path) -> None:
+def test_other_content_of_the_file_is_noted(tmp_path: Path) -> None:
     weights = compact().state_dict()
     torch.save({"epoch": 3, "state_dict": weights, "state_dict_ema": weights}, tmp_path / "a.pth")
     report = load_pretrained(compact(), tmp_path / "a.pth")
-    told = "the weights under 'state_dict' were read; the file also holds, not read: epoch, state_dict_ema"
-    assert report.notes == [told]
+    message = "the weights under 'state_dict' were read; the file also holds, not read: epoch, state_dict_ema"
+    assert report.notes == [message]
 
 
 def test_model_without_table_reports_the_unused_one(tmp_path: Path) -> None:
@@ -176,6 +176,21 @@ def test_other_architecture_is_refused_and_changes_nothing(tmp_path: Path, held:
         load_pretrained(model, tmp_path / "a.pth")
     assert str(tmp_path / "a.pth") in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("classifier.positional_emb", torch.ones(1, 0, 128)),
+        ("classifier.fc.bias", torch.tensor(1.0)),
+        ("tokenizer.conv_layers.0.0.weight", torch.tensor(1.0)),
+    ],
+)
+def test_a_tensor_of_an_impossible_shape_is_refused(tmp_path: Path, name: str, value: Tensor) -> None:
+    model = compact("vit_2_4_32")
+    save_file({**model.state_dict(), name: value}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=rf"another architecture .*{name} of shape"):
+        load_pretrained(model, tmp_path / "a.safetensors")
 
 
 def test_what_is_too_much_is_named(tmp_path: Path) -> None:
@@ -233,7 +248,7 @@ def assert_equal(left: nn.Module, right: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("size", ["t", "s", "b"])
-def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, size: str) -> None:
+def test_encoder_classifier_initializes_its_segmenter_and_back(tmp_path: Path, size: str) -> None:
     classifier = compact(f"cct_encoder_{size}", size=64)
     segmenter = compact(f"cct_unet_{size}", classes=4, size=96)
     report = load_pretrained(segmenter, write_best(tmp_path / "run" / "best", classifier))
@@ -260,7 +275,7 @@ def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, s
         torch.testing.assert_close(Encoder.forward(back.classifier, tokens, (6, 6)), theirs)
 
 
-def test_one_channel_segmenter_from_colour_classifier(tmp_path: Path) -> None:
+def test_one_channel_segmenter_from_color_classifier(tmp_path: Path) -> None:
     best = write_best(tmp_path / "best", compact("cct_encoder_t", size=64))
     report = load_pretrained(compact("cct_unet_t", size=64, channels=1), best)
     assert report.resized == {"detail.0.weight": "3 -> 1 input channels, the sum of their filters divided equally"}
@@ -537,11 +552,11 @@ def test_a_program_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
-def test_truncated_file_is_refused(tmp_path: Path, zipped: bool, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.99])
+def test_truncated_file_is_refused(tmp_path: Path, zipped: bool, fraction: float) -> None:
     torch.save(compact().state_dict(), tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     content = (tmp_path / "a.pth").read_bytes()
-    (tmp_path / "a.pth").write_bytes(content[: int(len(content) * share)])
+    (tmp_path / "a.pth").write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(CheckpointError, match=r"truncated|empty"):
         load_pretrained(compact(), tmp_path / "a.pth")
 
@@ -582,7 +597,7 @@ def test_damage_anywhere_never_ends_in_another_error(place: float, value: int, z
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "web page"),
         (b"\n\n  <html>", "web page"),
@@ -592,14 +607,14 @@ def test_damage_anywhere_never_ends_in_another_error(place: float, value: int, z
         (b"just words", "not a weights file"),
     ],
 )
-def test_what_is_no_weights_file_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_without_weights_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         load_pretrained(compact(), tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ([torch.ones(2)], "no named weights"),
         ({"epoch": 3, "lr": 0.1}, "found keys epoch, lr"),
@@ -609,9 +624,9 @@ def test_what_is_no_weights_file_is_told(tmp_path: Path, content: bytes, told: s
         ({"something.else": torch.ones(2)}, "another architecture"),
     ],
 )
-def test_file_without_usable_weights_is_refused(tmp_path: Path, content: object, told: str) -> None:
+def test_file_without_usable_weights_is_refused(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         load_pretrained(compact(), tmp_path / "a.pth")
 
 

@@ -59,17 +59,17 @@ def test_an_option_of_one_family_is_refused_by_the_others(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "words"),
     [
         ({"positional": "rotary"}, ("positional", "'rotary'", "'learnable', 'sine' or 'none'")),
         ({"dropout": 1.5}, ("dropout", "1.5", "less than 1")),
         ({"dropout": "much"}, ("dropout", "'much'", "number")),
     ],
 )
-def test_ill_typed_option_is_an_error(options: dict[str, object], told: tuple[str, ...]) -> None:
+def test_ill_typed_option_is_an_error(options: dict[str, object], words: tuple[str, ...]) -> None:
     with pytest.raises(ModelError) as caught:
         create_model("cct_2_3x2_32", 3, 10, 32, options)
-    for part in told:
+    for part in words:
         assert part in str(caught.value)
 
 

@@ -77,6 +77,8 @@ def test_its_description_names_the_model_in_the_bundle_and_none_of_the_hub(bundl
 
 
 def test_a_name_that_monai_would_run_is_refused(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "--model", str(best), "--output", str(tmp_path / "$new"), *TERMS]) == 1
+    assert "MONAI would run a text as an expression" in capsys.readouterr().err
     folder = Path(shutil.copytree(best, tmp_path / "best"))
     card = json.loads((folder / "model.json").read_text())
     card["scheme"]["classes"] = {"$__import__('os').remove('x')": 1, "MYO": 2, "LV": 3}

@@ -153,7 +153,7 @@ def test_a_download_passes_the_checks_of_a_folder(
         ("hf://lab/gated", "hf://lab/gated: is open only to users who have accepted its terms"),
         ("hf://heart", "expected hf://OWNER/NAME"),
         ("hf://lab/../../etc", "expected hf://OWNER/NAME"),
-        ("hf://lab/he--art..", "hf://lab/he--art..: "),
+        ("hf://lab/he--art..", "hf://lab/he--art..: does not name a model"),
     ],
 )
 def test_what_cannot_be_downloaded_is_one_clear_line(
@@ -184,7 +184,7 @@ def test_no_network_and_no_download_is_one_clear_line(
         (READ_TOKEN, "this login has no permission (found You don't have the rights to create a model"),
     ],
 )
-def test_who_may_not_write_is_told(
+def test_a_user_without_write_access_is_refused(
     best: Path, hub: HubServer, token: str, said: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

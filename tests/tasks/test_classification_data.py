@@ -1,4 +1,4 @@
-"""Labelled pictures: every layout, copies kept together, splits, the cache, and messages that name the file."""
+"""Labeled images: every layout, copies kept together, splits, the cache, and messages that name the file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import struct
 import tarfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from segcct.config import ClassificationConfig, ImageAugmentSection, ImagesSecti
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, DataError, SplitError
 from segcct.files import file_memo
-from segcct.tasks.classification import decoding as picture_module
+from segcct.tasks.classification import decoding as decoding_module
 from segcct.tasks.classification import image_files as files
 from segcct.tasks.classification.batches import TrainingImages, image_loader
 from segcct.tasks.classification.class_split import describe_class_splits, left_out, make_class_splits
@@ -31,7 +32,7 @@ from segcct.tasks.classification.decoding import decode, fitted
 from segcct.tasks.classification.image_augmentation import ImageAugmenter
 from segcct.tasks.classification.image_layout import card_section, section_of
 from segcct.tasks.classification.image_source import ImageSource, find_source
-from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
+from segcct.tasks.classification.labeled_images import LabeledImages, load_grouped_labels, load_labeled_images
 from segcct.tasks.classification.normalization import Normalization
 from tests.support.drawn_pictures import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
 
@@ -74,7 +75,7 @@ def test_an_archive_reads_as_its_folder(tmp_path, name):
     np.testing.assert_array_equal(packed.labels, plain.labels)
 
 
-def test_side_folders_by_any_usual_spelling(tmp_path):
+def test_split_folders_by_any_usual_spelling(tmp_path):
     root = tmp_path / "data"
     for prefix in ("Training", "valid", "test"):
         write_folder(root, 2, prefix=prefix)
@@ -82,17 +83,37 @@ def test_side_folders_by_any_usual_spelling(tmp_path):
     assert load(root).classes == CLASSES
 
 
-def test_a_lone_train_folder_says_nothing_of_sides(tmp_path):
+def test_linked_class_folders_are_read(tmp_path):
+    root, elsewhere = write_folder(tmp_path / "data", 2), tmp_path / "elsewhere"
+    shutil.move(root / "plain", elsewhere)
+    (root / "plain").symlink_to(elsewhere)
+    found = load(root)
+    assert found.classes == CLASSES
+    assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert find_source(section(root)).ids == found.ids
+
+
+def test_broken_links_are_named(tmp_path):
+    root = write_folder(tmp_path / "data", 2)
+    for name in ("circle/01.png", "plain/00.png"):
+        (root / name).unlink()
+        (root / name).symlink_to(tmp_path / "not fetched")
+    with pytest.raises(DataError, match=r"(?s)2 images .*circle/01\.png: no such .*plain/00\.png: no such file"):
+        load(root)
+    assert load_grouped_labels(section(root)).labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_lone_train_folder_defines_no_splits(tmp_path):
     assert set(load(write_folder(tmp_path / "data", 2, prefix="train")).splits) == {None}
 
 
 @pytest.mark.parametrize("odd", ["test/1.png", "extra/foo/1.png", "loose.png"])
 @pytest.mark.parametrize("shell", ["", "shell"])
-def test_sides_are_no_classes_where_a_picture_stands_outside_them(tmp_path, odd, shell):
-    """Test pictures without a class, as competitions hand them out; a folder beside the sides."""
+def test_split_folders_with_an_image_outside_them_are_refused(tmp_path, odd, shell):
+    """Test images without a class, as competitions hand them out; a folder next to the splits."""
     root = tmp_path / "data" / shell
-    for side in ("train", "valid"):
-        write_folder(root, 2, prefix=side)
+    for split in ("train", "valid"):
+        write_folder(root, 2, prefix=split)
     (root / odd).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(drawn("plain", 9)).save(root / odd)
     if shell and odd == "loose.png":  # nothing says that the folder around it is none of a class
@@ -120,7 +141,7 @@ def test_idx_files(tmp_path, zipped):
     again = load(write_idx(tmp_path / "other", zipped=zipped), layout="idx", channels="gray", image_size=14)
     assert again.classes == ("0", "1", "2")
     row = again.ids.index("test/000004")
-    np.testing.assert_array_equal(again.pixels[row, ..., 0], drawn("plain", 1004, 14, colour=False))
+    np.testing.assert_array_equal(again.pixels[row, ..., 0], drawn("plain", 1004, 14, color=False))
 
 
 @pytest.mark.parametrize(("hundred", "classes"), [(False, 10), (True, 100)])
@@ -140,7 +161,7 @@ def test_cifar_inside_an_archive(tmp_path):
     assert packed.ids == load(folder, layout="cifar").ids
 
 
-def test_real_pictures_in_an_archive(shared_data):
+def test_real_images_in_an_archive(shared_data):
     from segcct.tasks.classification.class_folders import find
 
     labels = find(ImagesSection(root=shared_data / "cifar10" / "train.tar.gz"))
@@ -148,11 +169,11 @@ def test_real_pictures_in_an_archive(shared_data):
     assert np.bincount(labels.labels).tolist() == [5000] * 10
 
 
-# one picture
+# one image
 
 
-def bytes_of(picture: Image.Image, tmp_path: Path, name: str = "a.png", **more: object) -> bytes:
-    picture.save(tmp_path / name, **more)
+def bytes_of(image: Image.Image, tmp_path: Path, name: str = "a.png", **more: object) -> bytes:
+    image.save(tmp_path / name, **more)
     return (tmp_path / name).read_bytes()
 
 
@@ -164,7 +185,7 @@ def test_modes(tmp_path, mode, shape):
     assert decode(bytes_of(Image.new(mode, (6, 8), 1), tmp_path), "a.png").shape == shape
 
 
-def test_how_the_camera_was_held(tmp_path):
+def test_the_orientation_tag_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     content = bytes_of(Image.fromarray(np.zeros((4, 8), np.uint8)), tmp_path, "a.jpg", exif=exif)
@@ -178,7 +199,7 @@ def test_sixteen_bits_are_refused(tmp_path):
 
 
 def png_of(width: int, height: int) -> bytes:
-    """The head of a grey PNG of any size, and next to nothing behind it."""
+    """The head of a gray PNG of any size, and next to nothing behind it."""
     chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT" + bytes(10))
     framed = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
@@ -188,7 +209,7 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("side", "words"), [(9_500, "the image is too large .*9500 x 9500"), (60_000, "cannot be read .*exceeds limit")]
 )
-def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
+def test_a_huge_image_is_named(tmp_path, side, words):
     root = write_folder(tmp_path / "data", 2)
     (root / "plain" / "01.png").write_bytes(png_of(side, side))
     with pytest.raises(DataError, match=rf"1 image cannot be used.*\n.*plain/01\.png: {words}"):
@@ -198,13 +219,13 @@ def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
 @pytest.mark.parametrize(
     "error", [KeyError(700), struct.error("unpack"), IndexError(), MemoryError(), RecursionError()]
 )
-def test_whatever_a_damaged_picture_does_to_its_reader(tmp_path, monkeypatch, error):
+def test_any_exception_on_a_damaged_image_is_a_data_error(tmp_path, monkeypatch, error):
     content = bytes_of(Image.new("L", (6, 8)), tmp_path)
 
-    def fails(picture):
+    def fails(image):
         raise error
 
-    monkeypatch.setattr(picture_module.ImageOps, "exif_transpose", fails)
+    monkeypatch.setattr(decoding_module.ImageOps, "exif_transpose", fails)
     with pytest.raises(DataError, match=rf"a\.png: cannot be read as an image .*{type(error).__name__}"):
         decode(content, "a.png")
 
@@ -215,6 +236,9 @@ def test_padding_keeps_the_proportions():
     assert padded[:, :4].max() == 0
     assert padded[:, 6:14].min() == 200
     assert fitted(tall, channels="gray", size=20, fit="resize").min() == 200
+    line = fitted(np.full((1, 1000), 200, np.uint8), channels="gray", size=20, fit="pad")[..., 0]
+    assert (line.max(axis=1) > 0).sum() == 1
+    assert line.max() == 200
 
 
 # messages
@@ -230,7 +254,7 @@ DAMAGE = {
     "loose": (lambda root: shutil.copy(root / "plain" / "00.png", root / "loose.png"), {}, ["loose.png", "outside"]),
     "one class": (lambda root: [shutil.rmtree(root / kind) for kind in CLASSES[:2]], {}, ["only one class", "stripes"]),
     "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 image", "plain/01.png"]),
-    "no picture": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: cannot be read"]),
+    "no image": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: cannot be read"]),
     "empty file": (lambda root: (root / "plain" / "01.png").write_bytes(b""), {}, ["01.png"]),
     "other layout": (lambda root: None, {"layout": "idx"}, ["IDX files are missing"]),
     "no binaries": (lambda root: None, {"layout": "cifar"}, ["no CIFAR binaries", "data_batch_1.bin"]),
@@ -252,7 +276,7 @@ def test_messages_name_what_is_wrong(tmp_path, cache, name):
 
 
 def test_an_archive_in_the_folder_is_named(tmp_path):
-    folder = write_folder(tmp_path / "pictures", 2)
+    folder = write_folder(tmp_path / "images", 2)
     (tmp_path / "data").mkdir()
     write_tar(tmp_path / "data" / "train.tar.gz", folder)
     with pytest.raises(DataError, match=r"data\.root to the archive, .*train\.tar\.gz"):
@@ -358,34 +382,34 @@ def test_files_that_did_not_change_are_not_read_again(tmp_path, monkeypatch):
     assert len(hashed) == 7
 
 
-def test_classes_and_groups_are_known_of_pictures_that_cannot_be_read(tmp_path, cache):
+def test_classes_and_groups_of_unreadable_images(tmp_path, cache):
     root = write_folder(tmp_path / "data", 2)
     shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
     for name in ("circle/00.png", "stripes/01.png"):
         (root / name).write_bytes(b"")
-    found = load_labeled_images(section(root), allow_unreadable=True)
+    found = load_grouped_labels(section(root))
     assert found.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
     assert len(set(found.groups)) == 6
-    assert not list(cache.glob("*"))
+    assert not cache.exists()
     with pytest.raises(DataError, match="2 images"):
         load(root)
 
 
-# sides
+# splits
 
 
 def test_holdout_by_class_whatever_the_order(tmp_path):
     found = load(write_folder(tmp_path / "data", 10))
     splits = make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6}))
-    assert [len(side) for side in (splits.train, splits.val, splits.test)] == [18, 6, 6]
-    for side in (splits.val, splits.test):
-        assert sorted(name.split("/")[0] for name in side) == sorted(CLASSES * 2)
+    assert [len(ids) for ids in (splits.train, splits.val, splits.test)] == [18, 6, 6]
+    for ids in (splits.val, splits.test):
+        assert sorted(name.split("/")[0] for name in ids) == sorted(CLASSES * 2)
     other = make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6, "seed": 1}))
     assert other.test != splits.test
     assert make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6})) == splits
 
 
-def test_crossval_tests_every_picture_once_and_never_selects_on_it(tmp_path):
+def test_crossval_tests_every_image_once_and_never_selects_on_it(tmp_path):
     found = load(write_folder(tmp_path / "data", 10))
     folds = [
         make_class_splits(found, section(tmp_path, split={"kind": "crossval", "val": 0.1}, fold=fold))
@@ -418,26 +442,26 @@ def test_copies_stay_together(tmp_path):
     for kind in CLASSES:
         for number in range(6):
             shutil.copy(root / kind / f"{number:02d}.png", root / kind / f"copy{number}.png")
-    # The same pixels in another format or colour mode are a copy too.
+    # The same pixels in another format or color mode are a copy too.
     Image.open(root / "plain" / "00.png").save(root / "plain" / "again.bmp")
-    grey = Image.fromarray(drawn("plain", 50, colour=False))
-    grey.save(root / "plain" / "grey.png")
-    grey.convert("RGB").save(root / "plain" / "grey_as_rgb.png")
-    grey.convert("P").save(root / "plain" / "grey_by_palette.png")
+    gray = Image.fromarray(drawn("plain", 50, color=False))
+    gray.save(root / "plain" / "gray.png")
+    gray.convert("RGB").save(root / "plain" / "gray_as_rgb.png")
+    gray.convert("P").save(root / "plain" / "gray_by_palette.png")
     found = load(root)
     group = dict(zip(found.ids, found.groups, strict=True))
-    assert group["plain/grey.png"] == group["plain/grey_as_rgb.png"] == group["plain/grey_by_palette.png"]
+    assert group["plain/gray.png"] == group["plain/gray_as_rgb.png"] == group["plain/gray_by_palette.png"]
     assert group["plain/again.bmp"] == group["plain/00.png"] == group["plain/copy0.png"]
     for seed in range(4):
         splits = make_class_splits(found, section(tmp_path, split={"seed": seed, "val": 0.3, "test": 0.3}))
-        sides = {name: side for side in ("train", "val", "test") for name in getattr(splits, side)}
-        assert set(sides) == set(found.ids)
+        split_of = {name: split for split in ("train", "val", "test") for name in getattr(splits, split)}
+        assert set(split_of) == set(found.ids)
         for name, lead in group.items():
-            assert sides[name] == sides[lead]
+            assert split_of[name] == split_of[lead]
     assert "21 are copies" in describe_class_splits(found, splits)
 
 
-def test_copies_of_test_pictures_leave_training(tmp_path):
+def test_copies_of_test_images_leave_training(tmp_path):
     root = tmp_path / "data"
     write_folder(root, 4, prefix="train")
     (root / "test" / "plain").mkdir(parents=True)
@@ -470,7 +494,7 @@ def test_patients_stay_together_across_copies(tmp_path):
 
 
 def write_list(path: Path, names: list[str]) -> str:
-    path.write_text("# pictures\n" + "\n".join(names) + "\n")
+    path.write_text("# images\n" + "\n".join(names) + "\n")
     return str(path)
 
 
@@ -489,9 +513,9 @@ def test_lists(tmp_path):
         make_class_splits(found, section(tmp_path, split={"kind": "lists", **lists}))
 
 
-@pytest.mark.parametrize("side", ["train", "val"])
+@pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("name", ["test/plain/00.png", "train/plain/copy.png"])
-def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, side, name):
+def test_lists_may_not_train_or_select_on_the_datasets_own_test_split(tmp_path, split, name):
     root = write_folder(tmp_path / "data", 4, prefix="train")
     (root / "test" / "plain").mkdir(parents=True)
     Image.fromarray(drawn("plain", 40)).save(root / "test" / "plain" / "00.png")
@@ -499,13 +523,13 @@ def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, s
     found = load(root)
     own = [each for each in found.ids if each.startswith("train") and "copy" not in each]
     lists = {"train": [each for each in own if "03" not in each], "val": [each for each in own if "03" in each]}
-    lists[side] = [*lists[side], name]
+    lists[split] = [*lists[split], name]
     files = {f"{each}_list": write_list(tmp_path / f"{each}.txt", names) for each, names in lists.items()}
-    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 image .* for {side}, .* for test \(found {name}\)"):
+    with pytest.raises(SplitError, match=rf"{split}\.txt: 1 image .* for {split}, .* for test \(found {name}\)"):
         make_class_splits(found, section(tmp_path, split={"kind": "lists", **files}))
 
 
-def test_lists_with_copies_on_two_sides(tmp_path):
+def test_lists_with_copies_in_two_splits(tmp_path):
     root = write_folder(tmp_path / "data", 3)
     shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
     found = load(root)
@@ -546,7 +570,7 @@ def test_splits_survive_their_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> LabeledImages:
+def images(tmp_path_factory: pytest.TempPathFactory) -> LabeledImages:
     return load(write_folder(tmp_path_factory.mktemp("batches") / "data", 12))
 
 
@@ -554,12 +578,10 @@ EVERYTHING = {"shift_px": 2, "crop_area": 0.7, "randaugment": "rand-m9-mstd0.5-i
 HALF = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-def dataset(
-    pictures: LabeledImages, *, seed: int = 0, per_epoch: int | None = None, **augment: object
-) -> TrainingImages:
+def dataset(images: LabeledImages, *, seed: int = 0, per_epoch: int | None = None, **augment: object) -> TrainingImages:
     changes = ImageAugmentSection.model_validate(augment)
-    rows = np.arange(len(pictures.ids))
-    return TrainingImages(pictures, rows, ImageAugmenter(changes, 16, HALF), seed=seed, per_epoch=per_epoch)
+    rows = np.arange(len(images.ids))
+    return TrainingImages(images, rows, ImageAugmenter(changes, 16, HALF), seed=seed, per_epoch=per_epoch)
 
 
 def epoch_of(shown: TrainingImages, epoch: int, *, workers: int = 0, batch: int = 8) -> torch.Tensor:
@@ -569,23 +591,23 @@ def epoch_of(shown: TrainingImages, epoch: int, *, workers: int = 0, batch: int 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_do_not_depend_on_workers(pictures, workers):
-    shown = dataset(pictures, **EVERYTHING)
+def test_batches_do_not_depend_on_workers(images, workers):
+    shown = dataset(images, **EVERYTHING)
     assert torch.equal(epoch_of(shown, 3), epoch_of(shown, 3, workers=workers))
 
 
-def test_a_picture_of_an_epoch_does_not_depend_on_its_batch(pictures):
-    shown = dataset(pictures, **EVERYTHING)
+def test_an_image_of_an_epoch_does_not_depend_on_its_batch(images):
+    shown = dataset(images, **EVERYTHING)
     assert torch.equal(epoch_of(shown, 1, batch=8), epoch_of(shown, 1, batch=10))
 
 
-def test_epochs_and_seeds_differ(pictures):
-    shown = dataset(pictures, **EVERYTHING)
+def test_epochs_and_seeds_differ(images):
+    shown = dataset(images, **EVERYTHING)
     assert not torch.equal(epoch_of(shown, 0), epoch_of(shown, 1))
-    assert not torch.equal(epoch_of(shown, 0), epoch_of(dataset(pictures, seed=1, **EVERYTHING), 0))
+    assert not torch.equal(epoch_of(shown, 0), epoch_of(dataset(images, seed=1, **EVERYTHING), 0))
 
 
-def test_the_global_generators_are_given_back(pictures):
+def test_the_global_generators_are_restored(images):
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
     torch.manual_seed(5)
@@ -593,37 +615,37 @@ def test_the_global_generators_are_given_back(pictures):
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
     torch.manual_seed(5)
-    dataset(pictures, **EVERYTHING).__getitems__([(0, 1), (0, 2)])
+    dataset(images, **EVERYTHING).__getitems__([(0, 1), (0, 2)])
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected  # noqa: NPY002
 
 
-def test_every_picture_once_per_turn_whatever_the_epochs_length(pictures):
-    shown = dataset(pictures, per_epoch=10)
+def test_every_image_once_per_pass_whatever_the_epochs_length(images):
+    shown = dataset(images, per_epoch=10)
     rows = np.concatenate([shown.rows_at(epoch, np.arange(10)) for epoch in range(18)])
-    turns = rows.reshape(5, 36)
-    for turn in turns:
-        assert sorted(turn) == list(range(36))
-    assert not np.array_equal(turns[0], turns[1])
+    passes = rows.reshape(5, 36)
+    for one in passes:
+        assert sorted(one) == list(range(36))
+    assert not np.array_equal(passes[0], passes[1])
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (8, [8]), (9, [8]), (10, [8, 2]), (17, [8, 8])])
-def test_a_last_batch_of_one_is_left_out_where_there_are_others(pictures, count, sizes):
-    loader = image_loader(dataset(pictures, per_epoch=count), batch_size=8, workers=0)
+def test_a_last_batch_of_one_is_left_out_where_there_are_others(images, count, sizes):
+    loader = image_loader(dataset(images, per_epoch=count), batch_size=8, workers=0)
     assert [len(batch["label"]) for batch in loader] == sizes
     assert len(loader) == len(sizes)
 
 
-def test_without_changes_a_batch_is_the_standardised_picture(pictures):
-    batch = dataset(pictures, flip=0).__getitems__([(0, 4), (0, 9)])
+def test_without_augmentation_a_batch_is_the_standardized_image(images):
+    batch = dataset(images, flip=0).__getitems__([(0, 4), (0, 9)])
     for image, row, label in zip(batch["image"], batch["row"], batch["label"], strict=True):
-        expected = (pictures.pixels[int(row)].transpose(2, 0, 1) / 255.0 - 0.5) / 0.25
+        expected = (images.pixels[int(row)].transpose(2, 0, 1) / 255.0 - 0.5) / 0.25
         np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
-        assert label == pictures.labels[int(row)]
+        assert label == images.labels[int(row)]
 
 
-def test_flips_and_shifts_move_what_they_say(pictures):
+def test_flips_and_shifts_move_what_they_say(images):
     augmenter = ImageAugmenter(ImageAugmentSection(flip=0.5, flip_vertical=0.5, shift_px=2), 16, HALF)
-    image = pictures.pixels[:1]
+    image = images.pixels[:1]
     still = augmenter.move(image, np.array([[0.9, 0.9, 0.5, 0.5]]))
     np.testing.assert_array_equal(still[0], image[0].transpose(2, 0, 1))
     np.testing.assert_array_equal(augmenter.move(image, np.array([[0.1, 0.9, 0.5, 0.5]])), still[..., ::-1])
@@ -634,39 +656,39 @@ def test_flips_and_shifts_move_what_they_say(pictures):
     assert far[0, :, :, -2:].max() == 0
 
 
-def test_the_normalization_is_that_of_the_training_pictures(pictures, tmp_path):
+def test_the_normalization_is_that_of_the_training_images(images, tmp_path):
     rows = np.arange(0, 36, 2)
-    measured = Normalization.of(section(tmp_path), pictures, rows)
-    values = np.asarray(pictures.pixels[rows]) / 255.0
+    measured = Normalization.of(section(tmp_path), images, rows)
+    values = np.asarray(images.pixels[rows]) / 255.0
     np.testing.assert_allclose(measured.mean, values.mean(axis=(0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(measured.std, values.std(axis=(0, 1, 2)), atol=1e-6)
     given = section(tmp_path, mean=[0.1, 0.2, 0.3], std=[1, 2, 3])
-    assert Normalization.of(given, pictures, rows) == Normalization((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert Normalization.of(given, images, rows) == Normalization((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
 
 
 @pytest.mark.parametrize("magnitude", ["rand-m10-n4-mstd3-inc1", "rand-m9-mstd0.5-inc1", "rand-m2-p0.3"])
-def test_randaugment_takes_every_range(pictures, magnitude):
-    shown = dataset(pictures, randaugment=magnitude)
+def test_randaugment_takes_every_range(images, magnitude):
+    shown = dataset(images, randaugment=magnitude)
     for epoch in range(4):
         assert torch.isfinite(epoch_of(shown, epoch)).all()
 
 
-def test_grey_pictures_are_augmented_too(tmp_path):
-    grey = load(write_folder(tmp_path / "data", 4), channels="gray")
+def test_gray_images_are_augmented_too(tmp_path):
+    gray = load(write_folder(tmp_path / "data", 4), channels="gray")
     changes = ImageAugmentSection.model_validate(EVERYTHING)
     augmenter = ImageAugmenter(changes, 16, Normalization((0.5,), (0.25,)))
-    shown = TrainingImages(grey, np.arange(12), augmenter, seed=0)
+    shown = TrainingImages(gray, np.arange(12), augmenter, seed=0)
     assert shown.__getitems__([(0, index) for index in range(12)])["image"].shape == (12, 1, 16, 16)
 
 
-def test_a_word_that_timm_does_not_know():
+def test_a_randaugment_that_timm_cannot_parse():
     with pytest.raises(ValidationError, match="randaugment"):
         ImageAugmentSection(randaugment="rand-w7")
     with pytest.raises(ConfigError, match=r"augment\.randaugment .*rand-m9\.5"):
         ImageAugmenter(ImageAugmentSection(randaugment="rand-m9.5"), 16, HALF)
 
 
-# pictures without labels
+# images without labels
 
 
 def test_any_folder_is_a_source(tmp_path):
@@ -681,6 +703,22 @@ def test_any_folder_is_a_source(tmp_path):
     idx = find_source(section(write_idx(tmp_path / "idx"), layout="idx"))
     assert len(idx.ids) == 39
     assert [name for name, _ in idx.decoders({"test/000001"})] == ["test/000001"]
+
+
+@pytest.mark.parametrize(("layout", "write"), [("idx", write_idx), ("cifar", partial(write_cifar, each=1))])
+def test_a_stray_image_does_not_hide_a_packed_dataset(tmp_path, layout, write):
+    root = write(tmp_path / "data")
+    Image.fromarray(drawn("plain", 5)).save(root / "preview.png")
+    assert "preview.png" not in find_source(section(root, layout=layout)).ids
+    classes = write_folder(tmp_path / "folders", 1)
+    assert find_source(section(classes, layout=layout)).ids == ("circle/00.png", "plain/00.png", "stripes/00.png")
+
+
+def test_both_versions_of_cifar_are_refused(tmp_path):
+    write_cifar(tmp_path / "data" / "ten", 1)
+    root = write_cifar(tmp_path / "data" / "hundred", 1, hundred=True).parent
+    with pytest.raises(DataError, match=r"both here \(found ten/data_batch_1\.bin and hundred/test\.bin"):
+        load(root, layout="cifar")
 
 
 def test_a_file_that_cannot_be_read_fails_alone(tmp_path, monkeypatch):

@@ -112,10 +112,10 @@ def test_the_run_folder_is_whole(trained):
     assert not {"root", "cache", "split", "workers"} & card.data.keys()
     assert card.selected_on["metric"] == "val_accuracy"
     splits = Splits.load(trained / "splits.json")
-    assert [len(side) for side in (splits.train, splits.val, splits.test)] == [30, 6, 9]
+    assert [len(ids) for ids in (splits.train, splits.val, splits.test)] == [30, 6, 9]
 
 
-def test_predictions_are_distributions_and_the_python_door_gives_the_same(trained, predicted, folder):
+def test_predictions_are_distributions_and_the_python_api_gives_the_same(trained, predicted, folder):
     rows = rows_of(predicted / "predictions.csv")
     splits = Splits.load(trained / "splits.json")
     assert tuple(row["image"] for row in rows) == splits.test
@@ -126,13 +126,13 @@ def test_predictions_are_distributions_and_the_python_door_gives_the_same(traine
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert [row["predicted"] for row in rows] == [CLASSES[number] for number in expected.argmax(axis=1)]
-    shares = classifier.token_weights(images)
-    assert shares.shape == (9, 4, 4)
-    np.testing.assert_allclose(shares.sum(axis=(1, 2)), 1, atol=1e-5)
+    weights = classifier.token_weights(images)
+    assert weights.shape == (9, 4, 4)
+    np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1, atol=1e-5)
 
 
 def test_validation_is_prediction(trained, folder, tmp_path):
-    """The accuracy that chose the weights is what prediction gives on the same pictures."""
+    """The accuracy that chose the weights is what prediction gives on the same images."""
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(folder), "--split", "val"]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
     rows = rows_of(tmp_path / "out" / "predictions.csv")
@@ -156,13 +156,13 @@ def test_evaluation_and_report(predicted, folder, tmp_path, in_tmp):
     assert "| accuracy |" in (evaluation / "table.md").read_text(encoding="utf-8")
     assert main(["report", "--evaluation", str(evaluation), "--output", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    told = {row["predicted"] for row, correct in zip(rows, right, strict=True) if correct}
-    assert page.count("data:image/webp") == 2 * (len(told) + 9 - sum(right))  # each picture and its tokens
+    correct_classes = {row["predicted"] for row, correct in zip(rows, right, strict=True) if correct}
+    assert page.count("data:image/webp") == 2 * (len(correct_classes) + 9 - sum(right))  # each image and its tokens
     assert "NaN" not in page
     assert "No weights of tokens" not in page
 
 
-def test_any_folder_of_pictures_is_predicted(trained, tmp_path):
+def test_any_folder_of_images_is_predicted(trained, tmp_path):
     Image.fromarray(drawn("plain", 90, 40)).save(tmp_path / "new.png")
     for source in (tmp_path, tmp_path / "new.png"):
         output = tmp_path / f"out_{source.name}"
@@ -171,9 +171,9 @@ def test_any_folder_of_pictures_is_predicted(trained, tmp_path):
         (output / "predictions.csv").unlink()
 
 
-def test_a_bad_picture_has_no_row_and_the_others_do(trained, folder, tmp_path, capsys):
+def test_a_bad_image_has_no_row_and_the_others_do(trained, folder, tmp_path, capsys):
     data = shutil.copytree(folder, tmp_path / "data")
-    (data / "plain" / "00.png").write_bytes(b"no picture")
+    (data / "plain" / "00.png").write_bytes(b"no image")
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(data), "--output", str(tmp_path / "out")]
     assert main(arguments) == 1
     assert "plain/00.png" in capsys.readouterr().err
@@ -182,10 +182,10 @@ def test_a_bad_picture_has_no_row_and_the_others_do(trained, folder, tmp_path, c
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_what_failed_in_prediction_is_missed_by_the_evaluation(trained, folder, tmp_path, capsys, in_tmp):
+def test_an_image_that_failed_in_prediction_is_named_by_the_evaluation(trained, folder, tmp_path, capsys, in_tmp):
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     lost = Splits.load(trained / "splits.json").test[0]
-    (data / lost).write_bytes(b"no picture")
+    (data / lost).write_bytes(b"no image")
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(data), "--split", "test"]
     assert main([*arguments, "--output", "out"]) == 1
     scored = ["evaluate", "--prediction", "out", "--reference", str(folder), "--output", "evaluation"]
@@ -195,11 +195,11 @@ def test_what_failed_in_prediction_is_missed_by_the_evaluation(trained, folder, 
     assert json.loads(Path("evaluation/summary.json").read_text(encoding="utf-8"))["unmatched"]["references"] == [lost]
 
 
-def test_a_dataset_with_a_bad_picture_is_evaluated_and_reported(trained, folder, tmp_path, capsys, in_tmp):
+def test_a_dataset_with_a_bad_image_is_evaluated_and_reported(trained, folder, tmp_path, capsys, in_tmp):
     """Its class is known; it lacks a prediction, and nothing else does."""
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     lost = Splits.load(trained / "splits.json").test[0]
-    (data / lost).write_bytes(b"no picture")
+    (data / lost).write_bytes(b"no image")
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(data), "--split", "test"]
     assert main([*arguments, "--output", "out"]) == 1
     scored = ["evaluate", "--prediction", "out", "--reference", str(data), "--output", "evaluation"]
@@ -211,18 +211,18 @@ def test_a_dataset_with_a_bad_picture_is_evaluated_and_reported(trained, folder,
     assert "data:image/webp" in Path("report/report.html").read_text(encoding="utf-8")
 
 
-def test_pictures_that_the_model_has_seen_are_told(trained, predicted, folder, in_tmp):
+def test_images_that_the_model_has_seen_are_counted(trained, predicted, folder, in_tmp):
     assert main(["predict", "--model", str(trained / "best"), "--input", str(folder), "--output", "all"]) == 0
-    counts, told = [], []
+    counts, noted = [], []
     for prediction in ("all", str(predicted)):
         assert main(["evaluate", "--prediction", prediction, "--reference", str(folder), "--output", "scores"]) == 0
         assert main(["report", "--evaluation", "scores", "--output", "report"]) == 0
         seen = json.loads(Path("scores/summary.json").read_text(encoding="utf-8"))["seen"]
-        counts.append({side: len(ids) for side, ids in seen.items()})
+        counts.append({split: len(ids) for split, ids in seen.items()})
         pages = [Path(file).read_text(encoding="utf-8") for file in ("scores/table.md", "report/report.html")]
-        told += ["Of the 45 images, the model was trained on 30 and selected on 6" in page for page in pages]
+        noted += ["Of the 45 images, the model was trained on 30 and selected on 6" in page for page in pages]
     assert counts == [{"train": 30, "val": 6}, {"train": 0, "val": 0}]
-    assert told == [True, True, False, False]
+    assert noted == [True, True, False, False]
 
 
 # every layout
@@ -279,7 +279,7 @@ def test_a_run_that_broke_off_and_was_resumed_equals_a_whole_one(trained, folder
 def test_a_dataset_that_changed_is_not_resumed(trained, folder, tmp_path):
     run = RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
     data = Path(shutil.copytree(folder, tmp_path / "data"))
-    Image.fromarray(drawn("plain", 80)).save(data / "plain" / "00.png")  # the name of another picture
+    Image.fromarray(drawn("plain", 80)).save(data / "plain" / "00.png")  # the name of another image
     with pytest.raises(RunError, match="another content of the files"):
         train(config_of(data, tmp_path / "runs"), resume=run)
     Image.fromarray(drawn("plain", 81)).save(data / "plain" / "81.png")
@@ -296,23 +296,23 @@ def test_a_resumed_fine_tuning_does_not_need_its_first_weights(trained, folder, 
     assert "loaded" not in capsys.readouterr().err
 
 
-def test_without_a_test_side_the_next_command_names_another(folder, tmp_path, capsys):
+def test_without_a_test_split_the_next_command_names_another(folder, tmp_path, capsys):
     assert main(command(folder, tmp_path / "runs", data__split__test=0, train__epochs=1)) == 0
     assert "--split val" in capsys.readouterr().out
 
 
 def test_validation_is_divided_among_processes(folder, tmp_path, monkeypatch):
-    """Each process predicts its share; together the figures are those of one process."""
+    """Each process predicts its part; together the figures are those of one process."""
     task = ClassificationTask(config_of(folder, tmp_path / "runs"), load_dataset(config_of(folder, tmp_path / "r")))
     alone = task.validate(task.network, "cpu", 0, 1)
-    shares: dict = {}
+    parts: dict = {}
     for rank in range(2):
         monkeypatch.setattr(
             "segcct.tasks.classification.classification_task.gather",
-            lambda mine, world: shares.update(mine) or mine,
+            lambda mine, world: parts.update(mine) or mine,
         )
         task.validate(task.network, "cpu", rank, 2)
-    monkeypatch.setattr("segcct.tasks.classification.classification_task.gather", lambda mine, world: shares)
+    monkeypatch.setattr("segcct.tasks.classification.classification_task.gather", lambda mine, world: parts)
     assert task.validate(task.network, "cpu", 0, 2) == pytest.approx(alone)
 
 
@@ -344,15 +344,16 @@ def mixed(section: dict, *, epoch: int = 0, count: int = 8) -> tuple[torch.Tenso
 @pytest.mark.parametrize("section", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}, {}])
 @pytest.mark.parametrize("count", [1, 7, 8])
 def test_targets_are_distributions_that_follow_the_pixels(section, count):
-    image, picture, target = mixed(section, count=count)
+    image, mixture, target = mixed(section, count=count)
     np.testing.assert_allclose(target.sum(dim=1), 1, atol=1e-6)
     pairs = count - count % 2
     for place in range(count):
         other = pairs - 1 - place if place < pairs else place
-        share = 1.0
+        weight = 1.0
         if other != place and image[place].mean() != image[other].mean():
-            share = float((picture[place].mean() - image[other].mean()) / (image[place].mean() - image[other].mean()))
-        expected = 0.1 / 4 + 0.9 * (share * np.eye(4)[place % 4] + (1 - share) * np.eye(4)[other % 4])
+            mine, theirs = image[place].mean(), image[other].mean()
+            weight = float((mixture[place].mean() - theirs) / (mine - theirs))
+        expected = 0.1 / 4 + 0.9 * (weight * np.eye(4)[place % 4] + (1 - weight) * np.eye(4)[other % 4])
         np.testing.assert_allclose(target[place], expected, atol=1e-5)
 
 
@@ -379,7 +380,7 @@ def test_mixing_ends_with_its_epochs():
 
 
 def test_a_classifiers_encoder_starts_a_segmenter_and_back(folder, phantom, tmp_path, capsys):
-    """What was trained on pictures in colour stands in the segmenter of four channels, and the segmenter trains."""
+    """Weights trained on color images initialize a segmenter of four channels, which then trains."""
     more = {"model__name": "cct_encoder_s", "train__epochs": 1, "data__image_size": 32, "train__batch_size": 32}
     assert main(command(folder, tmp_path / "runs", **more)) == 0
     best = tmp_path / "runs" / "run" / "best"
@@ -407,7 +408,7 @@ WRONG = {
     "another layout": ({"data__layout": "idx"}, ["IDX files are missing"]),
     "pretrained that is missing": ({"model__pretrained": "nowhere.pth"}, ["nowhere.pth"]),
     "too large a hold-out": ({"data__split__val": 45, "data__split__test": 0}, ["train split", "empty"]),
-    "half a picture": ({"data__split__val": 1.5}, ["data.split.val", "1.5"]),
+    "half an image": ({"data__split__val": 1.5}, ["data.split.val", "1.5"]),
     "mean of one channel": ({"data__mean": "[0.5]"}, ["data.mean", "rgb", "3"]),
     "names of a folder": ({"data__class_names": "[a, b]"}, ["data.class_names", "idx"]),
     "a fold too many": ({"data__split__kind": "crossval", "data__fold": 5}, ["data.fold is 5"]),
@@ -432,14 +433,14 @@ def test_training_refuses_what_cannot_be(name, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("override", [{"name": "cct_8"}, {"options": "{depth: 3}"}, {"pretrained": "nowhere.pth"}])
-def test_a_wrong_network_shows_before_pictures_are_decoded(folder, tmp_path, capsys, override):
+def test_a_wrong_network_is_refused_before_images_are_decoded(folder, tmp_path, capsys, override):
     keys = {f"model__{name}": value for name, value in override.items()}
     assert main(command(folder, tmp_path / "runs", data__cache=tmp_path / "cache", **keys)) == 1
     assert "decoding images" not in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
 
 
-def test_bad_pictures_are_all_named_before_anything_is_written(folder, tmp_path, capsys):
+def test_bad_images_are_all_named_before_anything_is_written(folder, tmp_path, capsys):
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     for name in ("circle/00.png", "stripes/03.png"):
         (data / name).write_bytes(b"")
@@ -493,7 +494,7 @@ TABLES = {
     "nan": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,nan,0.5\n", "line 2"),
     "short row": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain\n", "line 2 has a different number"),
     "twice": (lambda text: text + text.splitlines()[1] + "\n", "listed twice"),
-    "stranger": (lambda text: text.replace("circle/", "circles/"), "without a reference"),
+    "unknown image": (lambda text: text.replace("circle/", "circles/"), "without a reference"),
     "other classes": (lambda text: text.replace("p_plain", "p_field"), "classes of predictions and reference differ"),
 }
 
@@ -541,6 +542,6 @@ def test_scheme_flags_are_refused_for_classes(predicted, folder, tmp_path, capsy
 
 
 def test_a_cached_dataset_is_read_again(folder, trained):
-    """The training left the decoded pictures where its configuration says."""
+    """The training left the decoded images where its configuration says."""
     config = settings.load(ClassificationConfig, trained / "config.yaml")
     assert load_labeled_images(config.data).stored.folder.parent == folder.parent / "cache"

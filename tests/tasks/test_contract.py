@@ -116,12 +116,15 @@ def test_names_and_commands_are_taken_once() -> None:
     for name, command in (("segmentation", "train-other"), ("other", "train-seg"), ("other", "other")):
         with pytest.raises(ValueError, match=name):
             register_task(TaskRow(name, command, "", known.task, known.config))
-    with pytest.raises(ValueError, match="'--splits' is no option of segcct predict"):
+    with pytest.raises(ValueError, match="'--splits' is not an option of segcct predict"):
         register_task(replace(known, name="other", command="train-other", predict_options=("--splits",)))
     with pytest.raises(ConfigError, match="segmentation, classification, reconstruction"):
         task_named("other")
     with pytest.raises(ConfigError, match="train_dataset"):
         task_named(["train_dataset"])
+    unregistered = type("OtherConfig", (SegmentationConfig,), {})
+    with pytest.raises(ConfigError, match=r"class of configuration .*found OtherConfig"):
+        task_of(unregistered.model_construct())
 
 
 def test_folders_without_an_index_hold_masks_or_a_table(tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_an_installed_package_adds_its_task_by_an_entry_point(
         install(tmp_path, patch, _TABLE, "outside_task", source, package="outside")
         with pytest.raises(SystemExit):
             main(["--help"])
-    assert "train a network that takes noise from images" in " ".join(capsys.readouterr().out.split())
+    assert "train a network that removes noise from images" in " ".join(capsys.readouterr().out.split())
     with monkeypatch.context() as patch:
         source = "raise ImportError('no such thing')\n"
         install(tmp_path, patch, _TABLE, "outside_task", source, package="outside")

@@ -18,7 +18,7 @@ from segcct.preparation.prepared_case import prepare_case
 from tests.support.toy_pair import INTENSITIES, card, data_section, loaded_case, painter, predictor
 
 
-def test_a_painted_mask_is_what_comes_back():
+def test_a_synthesized_mask_is_what_comes_back():
     made = painter().reconstruct_case(loaded_case(noise=0))
     assert made.image.shape == made.original.shape == (5, 1, 30, 36)
     expected = np.asarray(INTENSITIES)[made.label] / 100
@@ -87,7 +87,7 @@ def test_masks_that_do_not_fit_are_refused():
     with pytest.raises(LabelError, match="outside scheme custom"):
         reconstructor.reconstruct_case(scan, np.full((36, 30, 5), 4, dtype=np.uint8))
     with pytest.raises(DataError, match="no mask"):
-        reconstructor.reconstruct_case(loaded_case(labelled=False))
+        reconstructor.reconstruct_case(loaded_case(labeled=False))
 
 
 def test_other_channels_are_refused():
@@ -109,12 +109,12 @@ def test_another_model_is_no_generator(tmp_path):
 
 def test_weights_of_another_generator_are_refused(tmp_path):
     save_model(tmp_path / "best", {}, card("reconstruction", data_section()))
-    with pytest.raises(CheckpointError, match=r"do not fit the m2i_s.*Missing key"):
+    with pytest.raises(CheckpointError, match=r"do not fit the m2i_s.*missing, such as"):
         Reconstructor.load(tmp_path / "best")
 
 
 @pytest.mark.parametrize("more", [{}, {"spacing_mm": 1.0}, {"crop": "foreground"}, {"fit": "resize", "image_size": 48}])
-def test_cycles_recover_a_painted_mask(more):
+def test_cycles_recover_a_synthesized_mask(more):
     """Also where segmenter and generator see slices of different size, crop or spacing."""
     cycles = Cycles(predictor(), painter(**more))
     case = cycles.case(loaded_case())
@@ -166,6 +166,6 @@ def test_slices_of_another_volume_are_not_resampled():
     one, other = (painter(**more).reconstruct_case(loaded_case()) for more in ({}, {"crop": "foreground"}))
     moved = resampled(one.image, one.grid, other.grid)
     assert moved.shape == other.image.shape
-    stranger = dataclasses.replace(other.grid, shape_xyz=(9, 9, 9))
+    other_grid = dataclasses.replace(other.grid, shape_xyz=(9, 9, 9))
     with pytest.raises(DataError, match="different volumes"):
-        resampled(one.image, one.grid, stranger)
+        resampled(one.image, one.grid, other_grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,13 @@ from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, SplitError
 from segcct.inference.frozen_generator import check_not_seen
+from segcct.model_card import load_card
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import CycleMethod
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
-from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled, augmented
+from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled
 from segcct.tasks.training_dataset import TrainingData
 from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, painter, save_painter
@@ -71,7 +73,7 @@ def cycle_config(generator: Path, **more: object) -> SegmentationConfig:
 
 
 def test_a_slice_of_an_unlabeled_case_comes_along(prepared):
-    samples = WithUnlabeled(slices(prepared), [without_label(prepared)], augmented)
+    samples = WithUnlabeled(slices(prepared), [without_label(prepared)], CycleMethod.views)
     assert len(samples) == 5
     first, again, other = samples[0, 1], samples[0, 1], samples[1, 1]
     assert first["label"].shape == (32, 32)
@@ -137,6 +139,16 @@ def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prep
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_generators_are_known_by_their_weights(generator, tmp_path):
+    moved = shutil.copytree(generator, tmp_path / "moved")
+    keys = ("train.unlabelled.model", "augment.generator")
+    frozen = SegmentationTask(
+        cycle_config(moved, **{"augment.generator": str(generator), "augment.synthesize": 0.5})
+    ).frozen_models
+    assert frozen == dict.fromkeys(keys, load_card(generator).weights_sha256)
+    assert SegmentationTask(config()).frozen_models == {}
+
+
 def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
     dataset = TrainingData(
         painter().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabeled=[without_label(prepared)]
@@ -183,7 +195,7 @@ def test_a_generator_of_other_data_is_refused(generator, more, message):
         CycleMethod(generator, data_section(**more), painter().scheme)
 
 
-def test_a_generator_that_knows_who_is_judged_is_refused(tmp_path):
+def test_a_generator_trained_on_validation_cases_is_refused(tmp_path):
     splits = Splits(("a",), ("b1",), ("c",), patients={"b1": "b"})
     model = tmp_path / "best"
     check_not_seen(None, splits)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,15 @@ from torch import nn
 
 from segcct.cli import main
 from segcct.commands.parser import command_line
-from segcct.config import ClassificationConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, RunSection, SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
+from segcct.files import lock
 from segcct.images.volume import Volume
 from segcct.inference import loaded_model
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard, save_model
-from segcct.run_folder import FoldsFolder
+from segcct.run_folder import FoldsFolder, RunFolder
 from segcct.tasks import fold_training
 from segcct.tasks.fold_training import chosen_folds, train_folds
 from segcct.tasks.segmentation.out_of_fold import evaluate_out_of_fold
@@ -218,5 +221,50 @@ def test_a_plan_to_add_folds_ends_with_the_command_that_adds_them(
     assert capsys.readouterr().out.endswith(f"next: {command_line('train-seg', *words)}\n")
 
 
-def test_generators_are_trained_in_folds_without_an_evaluation() -> None:
-    assert TASKS["reconstruction"].out_of_fold == ""
+@pytest.mark.parametrize("named", [".", "link"])
+def test_a_resume_finds_its_folds_by_any_name_of_the_folder(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = FoldsFolder(tmp_path / "cv", (0, 1))
+    folder.write()
+    stored = config().model_copy(update={"run": RunSection(name="cv")})
+    stored = stored.model_copy(
+        update={"train": stored.train.model_copy(update={"precision": "bf16", "precision_reason": "measured"})}
+    )
+    folder.config.write_text(settings.dump(stored))
+    (tmp_path / "link").symlink_to(folder.path)
+    monkeypatch.chdir(folder.path if named == "." else tmp_path)
+    trained: list[Path] = []
+
+    def train(config: SegmentationConfig, **_: object) -> None:
+        trained.append((config.run.root / config.run.name).resolve())
+        assert (config.train.precision, config.train.precision_reason) == ("fp32", None)
+
+    monkeypatch.setattr(fold_training, "train", train)
+    row = replace(TASKS["segmentation"], out_of_fold="")
+    monkeypatch.setattr(fold_training, "task_of", lambda _: row)
+    fold_training.resume_folds(row, Path(named), {"train.precision": "fp32"})
+    assert trained == [folder.fold(number).path for number in (0, 1)]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_fold_that_another_process_may_be_training_is_not_deleted(
+    locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system without locks, a lock tells nothing of its holder."""
+    own = config().model_copy(update={"run": RunSection(root=tmp_path, name="fold_0")})
+    run = RunFolder(tmp_path / "fold_0")
+    run.path.mkdir()
+    run.splits.touch()
+    run.lock.touch()
+    begun: list[Path] = []
+    monkeypatch.setattr(fold_training, "train", lambda config, **_: begun.append(config.run.root / config.run.name))
+    if not locks:
+
+        def refuse(descriptor: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(lock, "_lock", refuse)
+    fold_training._train_fold(TASKS["segmentation"], own, {}, following=0)
+    assert begun == [run.path]  # which refuses a folder that is still there
+    assert run.splits.exists() is not locks

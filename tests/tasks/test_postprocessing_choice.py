@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -28,16 +28,17 @@ from segcct.tasks.segmentation.postprocessing_choice import (
     MeasuredCase,
     MeasuredClass,
     steps_for,
-    table_of,
     try_all,
     try_together,
 )
+from segcct.tasks.segmentation.postprocessing_table import table_of
 from tests.support.toy_pair import Nearest, card, data_section, loaded_case
 
 SHAPE = (5, 4, 3)
 INDEX = arrays(np.uint8, SHAPE, elements=st.integers(0, 1))
 
 
+@settings(deadline=None)
 @given(INDEX, INDEX, st.sampled_from([Choice(), Choice(largest=True), Choice(ml=0.003)]))
 def test_the_dice_of_a_choice_is_that_of_the_mask_after_its_steps(
     index: np.ndarray, reference: np.ndarray, choice: Choice
@@ -108,9 +109,9 @@ def test_the_command_writes_what_it_chose_into_the_card(run: Path, capsys: pytes
     (run / "splits.json").unlink()
     capsys.readouterr()
     assert main(command) == 1
-    told = capsys.readouterr().err
-    assert "not known without the run's splits.json" in told
-    assert "calibration" not in told  # which is another command
+    errors = capsys.readouterr().err
+    assert "without the run's splits.json it is not known" in errors
+    assert "calibration" not in errors  # which is another command
 
 
 def nested() -> MeasuredCase:

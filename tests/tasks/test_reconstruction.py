@@ -62,7 +62,7 @@ def only(**weights: float) -> ReconstructionLoss:
 
 @pytest.fixture
 def images() -> tuple[torch.Tensor, ...]:
-    """Made and true standardised images (2, 1, 24, 20), foreground, mean and sd."""
+    """Made and true standardized images (2, 1, 24, 20), foreground, mean and sd."""
     generator = torch.Generator().manual_seed(0)
     unit = torch.rand(2, 2, 1, 24, 20, generator=generator)
     mean, sd = torch.tensor([[0.3], [0.5]]), torch.tensor([[0.1], [0.2]])
@@ -121,7 +121,7 @@ def test_a_loss_of_nothing_is_refused():
         config(**{"train.loss": {"l1": 0, "foreground": 0, "ssim": 0, "gradient": 0}})
 
 
-def test_a_batch_holds_what_the_generator_is_told():
+def test_a_batch_holds_what_the_generator_is_conditioned_on():
     task = toy_task(**{"augment.rotate_deg": 30})
     loader = task.loader(0, 1)
     loader.sampler.set_epoch(3)
@@ -156,6 +156,12 @@ def test_validation_cases_that_say_nothing_end_the_training():
         config(), TrainingData(scheme, Splits(("toy",), ()), [case], [flat], "none", frozenset({"toy"}))
     )
     with pytest.raises(TrainingError, match="each of its structures has one intensity"):
+        task.validate(task.network, "cpu", 0, 1)
+    empty = replace(case, arrays={**case.arrays, "label": np.zeros_like(case.label)})
+    task = ReconstructionTask(
+        config(), TrainingData(scheme, Splits(("toy",), ()), [case], [empty], "none", frozenset({"toy"}))
+    )
+    with pytest.raises(TrainingError, match=r"none holds a structure .*found toy"):
         task.validate(task.network, "cpu", 0, 1)
 
 

@@ -5,6 +5,7 @@ Images of any size are padded inside; the logits have the size of the image, as 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,8 @@ WIDEST = 512
 """Most channels of the networks whose width doubles at every halving, as in nnU-Net."""
 UNETR_PATCH = 16
 _POSITIONS = "vit.patch_embedding.position_embeddings"
+_ONE_AT_A_TIME = threading.Lock()
+"""Threads that predict images share a network, and a UNETR keeps the grid and the table of its current image."""
 
 Width = Annotated[int, Field(ge=8, le=256, multiple_of=8)]
 
@@ -116,9 +119,8 @@ class MonaiSegmenter(nn.Module):
         self.multiple = multiple
         first: dict[int, str] = {}
         names = {name: first.setdefault(id(value), name) for name, value in self.state_dict(keep_vars=True).items()}
-        store_under(
-            self, {name: once for name, once in names.items() if name != once}
-        )  # DynUNet has some weights twice
+        # DynUNet has some weights twice.
+        store_under(self, {name: once for name, once in names.items() if name != once})
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """(B, C, H, W) -> logits (B, K, H, W); with deep supervision, in training, a list of them, full size first."""
@@ -149,9 +151,10 @@ class AnySizeUnetr(MonaiSegmenter):
     def through(self, image: Tensor) -> Any:
         network: Any = self.network
         grid = (image.shape[-2] // UNETR_PATCH, image.shape[-1] // UNETR_PATCH)
-        network.proj_view_shape = [*grid, network.hidden_size]
-        table = resize_table(network.get_parameter(_POSITIONS), network.feat_size, grid)
-        return torch.func.functional_call(network, {_POSITIONS: table}, (image,))
+        with _ONE_AT_A_TIME:
+            network.proj_view_shape = [*grid, network.hidden_size]
+            table = resize_table(network.get_parameter(_POSITIONS), network.feat_size, grid)
+            return torch.func.functional_call(network, {_POSITIONS: table}, (image,))
 
 
 @dataclass(frozen=True)

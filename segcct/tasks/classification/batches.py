@@ -1,4 +1,4 @@
-"""The training images in batches: which image a position of an epoch shows, and its augmentation, is a function of
+"""The training images in batches. The image at a position of an epoch and its augmentation are a function of
 (seed, epoch, index) alone."""
 
 from __future__ import annotations

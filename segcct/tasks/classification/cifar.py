@@ -61,6 +61,7 @@ class _Version:
 _BATCHES = {f"data_batch_{number}.bin": "train" for number in range(1, 6)}
 _CIFAR_10 = _Version({**_BATCHES, "test_batch.bin": "test"}, 10, "batches.meta.txt", 1)
 _CIFAR_100 = _Version({"train.bin": "train", "test.bin": "test"}, 100, "fine_label_names.txt", 2)
+_RECORDS = _CIFAR_10.split_of.keys() | _CIFAR_100.split_of.keys()
 
 
 def find(data: ImagesSection) -> ClassLabels:
@@ -68,6 +69,14 @@ def find(data: ImagesSection) -> ClassLabels:
     paths = _paths(data)
     version = _version(paths)
     files = sorted(name for name in version.split_of if name in paths)
+    others = sorted(name for name in _RECORDS if name in paths and name not in files)
+    if others:
+        raise DataError(
+            "CIFAR-10 and CIFAR-100 are both here",
+            file=data.root,
+            found=f"{paths[files[0]]} and {paths[others[0]]}",
+            remedy="Set data.root to the folder or archive of one of them",
+        )
     if not files:
         pickles = "data_batch_1" in paths or {"train", "meta"} <= paths.keys()
         raise DataError(
@@ -136,4 +145,4 @@ def _id(file: str, number: int) -> str:
     return f"{file.removesuffix('.bin')}/{number:05d}"
 
 
-LAYOUT = ImageLayout("cifar", find, pixels, packed=True)
+LAYOUT = ImageLayout("cifar", find, pixels, packs=lambda path: _base(path) in _RECORDS)

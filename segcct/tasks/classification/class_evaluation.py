@@ -1,4 +1,4 @@
-"""A table of class probabilities against the true classes: `segcct evaluate` for classification."""
+"""Class probabilities scored against the true classes: `segcct evaluate` for classification."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_class_results
 from segcct.tasks.classification.image_layout import section_of
-from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
+from segcct.tasks.classification.labeled_images import GroupedLabels, load_grouped_labels
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
 
 FEW_CLASSES = 5
@@ -42,7 +42,7 @@ QUANTITIES = {
     for each in (
         Quantity("accuracy", "Accuracy", "fraction of the images whose class has the highest probability (top 1)"),
         Quantity("top5", "Top 5", "fraction of the images whose class is among the five of highest probability"),
-        Quantity("precision", "Precision", "fraction of correct ones among the images predicted as a class"),
+        Quantity("precision", "Precision", "fraction of the images predicted as a class that belong to it"),
         Quantity(
             "recall", "Recall (sensitivity)", "fraction of the images of a class that are predicted as it (sensitivity)"
         ),
@@ -80,9 +80,9 @@ QUANTITIES = {
 }
 """Every figure of a classification."""
 CI95 = (
-    "95% interval, resampling groups of images (copies, or one patient's): of means the BCa bootstrap with 10,000 "
-    f"resamples; of all other figures the percentiles of {RESAMPLES:,} resamples; the interval of ece is corrected for "
-    "its bootstrap bias, for resampling widens every gap"
+    "95% interval by bootstrap over groups of images (copies, or images of one patient): BCa with 10,000 resamples for "
+    f"means, percentiles of {RESAMPLES:,} resamples for all other figures; the interval of ece is corrected for its "
+    "bootstrap bias, because resampling widens every gap"
 )
 
 
@@ -102,7 +102,7 @@ def evaluate_classes(
         reference: root of the dataset; images are matched by their path below it.
         output: folder for metrics.csv (a row per class), images.csv (a row per image), table.md and summary.json;
             None writes nothing.
-        layout: of the dataset; default: as predictions.json says, else a folder per class.
+        layout: of the dataset; default: that of predictions.json, else a folder per class.
         allow_unmatched: leave out images without a prediction or without a reference.
         progress: called with (done, total) images to decode.
 
@@ -117,7 +117,7 @@ def evaluate_classes(
     table = read_table(Path(predictions))
     data = _section(table, reference, layout)
     # An image that cannot be read has no prediction, but its class is known.
-    images = load_labeled_images(data, allow_unreadable=True, progress=progress)
+    images = load_grouped_labels(data, progress=progress)
     if set(images.classes) != set(table.classes):
         raise EvaluationError(
             "the classes of predictions and reference differ",
@@ -214,8 +214,9 @@ def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> Im
     return section_of(stored, reference, file=table.file.parent / INDEX, error=EvaluationError)
 
 
-def _unmatched(table: ProbabilityTable, images: LabeledImages, allowed: bool) -> dict[str, list[str]]:
-    """Ids without a counterpart. A table of one split lacks only what failed in its prediction."""
+def _unmatched(table: ProbabilityTable, images: GroupedLabels, allowed: bool) -> dict[str, list[str]]:
+    """Images without a counterpart. A table of one split is expected to hold that split only: there, those are missing
+    whose prediction failed."""
     known, predicted = set(images.ids), set(table.ids)
     extra = [name for name in table.ids if name not in known]
     expected = table.index.failed or [] if table.index.selection else images.ids

@@ -3,13 +3,12 @@
     ROOT/glioma/1.jpg, ROOT/none/2.png ...
     ROOT/train/glioma/1.jpg, ROOT/test/glioma/7.jpg ...      train, val and test by any usual spelling
 
-Folders inside a class folder belong to it. A single folder around everything is passed over.
+Folders inside a class folder belong to it. A single folder around everything is skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from segcct.config import ImagesSection
 from segcct.datasets.layouts.patterns import SPLIT_FOLDERS
 from segcct.errors import DataError
 from segcct.plurals import counted
-from segcct.tasks.classification.decoding import decode, is_image
-from segcct.tasks.classification.image_files import ARCHIVES, contents, names
+from segcct.tasks.classification.decoding import is_image
+from segcct.tasks.classification.image_files import ARCHIVES, decoders, names
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, ImageLayout
 
 
@@ -39,7 +38,7 @@ def find(data: ImagesSection) -> ClassLabels:
             f"{counted(len(loose), 'image')} outside the class folders",
             file=data.root / loose[0],
             expected=f"{data.root}/CLASS/image.png",
-            remedy="Move them into a class folder, or away",
+            remedy="Move them into a class folder, or out of the dataset",
         )
     classes = sorted({path[0] for path in paths})
     if len(classes) < 2:
@@ -56,8 +55,7 @@ def find(data: ImagesSection) -> ClassLabels:
 
 def pixels(data: ImagesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
     """A decoder per image."""
-    for name, content in contents(data.root, labels.files):
-        yield name, partial(decode, content, str(data.root / name))
+    return decoders(data.root, labels.files)
 
 
 def _without_outer_folders(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -79,7 +77,7 @@ def _has_split_folders(data: ImagesSection, ids: Sequence[str], paths: Sequence[
             f"{counted(len(outside), 'image')} outside the class folders of {', '.join(sorted(splits))}",
             file=data.root / outside[0],
             expected=f"{data.root}/train/CLASS/image.png, and the same for each other split",
-            remedy="Move them into the folder of their class, or away: images without one are for segcct predict",
+            remedy="Move them into their class folder, or elsewhere; segcct predict takes images without a class",
         )
     return not outside
 

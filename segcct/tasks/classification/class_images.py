@@ -43,13 +43,13 @@ class Gallery:
     typical: tuple[Thumbnail, ...] = ()
     mistakes: tuple[Thumbnail, ...] = ()
     problem: str = ""
-    """Why there are no images at all."""
+    """Why there are no images at all; empty where there are."""
     without_tokens: str = ""
-    """Why there are no token weights."""
+    """Why there are no token weights; empty where there are."""
 
 
 def typical_images(results: ClassResults) -> list[ImageResult]:
-    """Of each of the first classes the correctly classified image of median confidence."""
+    """For each of the first classes, the correctly classified image of median confidence."""
     ranked = sorted(results.images, key=lambda one: (one.confidence, one.image))
     correct = [[one for one in ranked if one.correct and one.true == name] for name in results.classes[:MOST_CLASSES]]
     return [ones[(len(ones) - 1) // 2] for ones in correct if ones]

@@ -1,4 +1,4 @@
-"""The report of a classification: one page that says how often the class is right, how sure, and where it fails."""
+"""The report of a classification: how often the class is right, how confident the model is, and where it fails."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MOST_CELLS = 25
 def write_class_report(evaluation: Path, output: Path) -> Path:
     """Write `report.html` of a classification's evaluation folder into the folder `output`.
 
-    The page is one file without any reference to another. Images are read from the dataset, and the weights of their
-    tokens computed by the model, that the evaluation names; where one is gone the page says so.
+    The page is one file that refers to no other. Images are read from the dataset that the evaluation names, and their
+    token weights are computed by the model that it names; where one of the two is missing, the page says so.
 
     Args:
         evaluation: a folder written by `segcct evaluate`.
@@ -123,7 +123,7 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confusion]:
 def class_findings(results: ClassResults) -> list[str]:
     """Up to six sentences on what the numbers say, the most useful first; each is read off the tables."""
     summary = results.summary
-    seen = seen_sentence(summary.seen, summary.images, "images")
+    seen = seen_sentence(summary.seen, summary.images, "image")
     f1 = {name: entry.f1.mean for name, entry in summary.classes.items() if entry.support}
     predictions = [sum(column) for column in zip(*summary.confusion, strict=True)]
     never = [name for name, count in zip(results.classes, predictions, strict=True) if not count]

@@ -206,7 +206,7 @@ def _write_classes(file: Path, summary: ClassSummary) -> None:
 def _markdown(summary: ClassSummary) -> str:
     """The figures as Markdown, with their intervals."""
     lines = [f"{counted(summary.images, 'image', comma=True)}, {counted(len(summary.classes), 'class')}", ""]
-    seen = seen_sentence(summary.seen, summary.images, "images")
+    seen = seen_sentence(summary.seen, summary.images, "image")
     lines += [f"**{seen}**", ""] if seen else []
     lines += ["| figure | value | 95% interval |", "|---|---|---|"]
     overall = {name: summary.overall[name] for name in _OVERALL if name in summary.overall}

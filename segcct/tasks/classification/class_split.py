@@ -46,7 +46,7 @@ def make_class_splits(images: LabeledImages, data: ImagesSection) -> Splits:
 
 
 def left_out(images: LabeledImages) -> list[str]:
-    """Images left out of their split, for a copy (or another image of the patient) is in one that goes before."""
+    """Images left out of their split because a copy, or another image of the patient, is in one that has priority."""
     split_of = _dataset_splits(images)
     return [
         name
@@ -56,10 +56,11 @@ def left_out(images: LabeledImages) -> list[str]:
 
 
 def describe_class_splits(images: LabeledImages, splits: Splits) -> str:
-    """`train 44,000, val 1,000, test 5,000 images of 10 classes`, with what was left out and whose splits."""
+    """`train 44,000, val 1,000, test 5,000 images of 10 classes`, with notes on copies, on splits of the dataset's own
+    and on what was left out."""
     sizes = ", ".join(f"{split} {len(getattr(splits, split)):,}" for split in SPLIT_NAMES)
     together = len(images.ids) - len(set(images.groups))
-    notes = [f"{together:,} are copies, or of one patient, and stay with the others"] if together else []
+    notes = [f"{together:,} are copies, or of one patient, and stay in the split of the others"] if together else []
     fixed = [split for split in ("val", "test") if split in images.splits] if splits.kind == "fractions" else []
     if fixed:
         notes.append(f"{' and '.join(fixed)} as the dataset itself has it, whatever data.split says")
@@ -69,7 +70,7 @@ def describe_class_splits(images: LabeledImages, splits: Splits) -> str:
 
 
 def _dataset_splits(images: LabeledImages) -> dict[str, str | None]:
-    """Group -> the split the dataset puts it into; of several, test goes before val, val before train."""
+    """Group -> the split the dataset puts it into; of several, test has priority over val, and val over train."""
     splits: dict[str, set[str | None]] = {}
     for group, split in zip(images.groups, images.splits, strict=True):
         splits.setdefault(group, set()).add(split)

@@ -1,4 +1,4 @@
-"""From images to class probabilities: the one path of prediction and of validation during training."""
+"""Class probabilities of images, computed in one way for prediction and for validation during training."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def class_probabilities(
     how: InferenceSettings,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 images or of some rows of them.
+    """Class probabilities (n, K) float32 of images (N, S, S, C) uint8, or of some rows of them.
 
-    The images may be memory-mapped: one batch is read at a time. Raises `ModelError` where they are not finite.
+    The images may be memory-mapped: one batch is read at a time. Raises `ModelError` where the probabilities are
+    not finite.
     """
     rows = np.arange(len(images)) if rows is None else rows
     network.eval()
@@ -85,10 +86,10 @@ class Classifier(LoadedModel):
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
-        """It says how images are read, with as many channels as the network has."""
+        """The card must say how images are read, with as many channels as the network has."""
         data = section_of(card.data, Path(), file=file)
         if sorted(card.classes.values()) != list(range(len(card.classes))):
-            raise CheckpointError("the classes are not numbered from 0 on", file=file)
+            raise CheckpointError("the classes are not numbered from 0", file=file)
         check_fit(card, file, num_classes=len(card.classes))
         channels, size = card.architecture.in_channels, card.architecture.image_size
         if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.std is None:

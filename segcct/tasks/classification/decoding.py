@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from segcct.errors import DataError
 from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.images.raster import FORMATS, has_eight_bits, open_image, unreadable
+from segcct.runtime import letterbox_size
 
 DIGEST_BYTES = 16
 
@@ -57,8 +58,8 @@ def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndar
     """
     image = Image.fromarray(pixels).convert("RGB" if channels == "rgb" else "L")
     if image.size != (size, size):
-        fitting = ImageOps.pad if fit == "pad" else Image.Image.resize
-        image = fitting(image, (size, size), Image.Resampling.BICUBIC)
+        rows, columns = letterbox_size(pixels.shape[:2], size) if fit == "pad" else (size, size)
+        image = ImageOps.pad(image.resize((columns, rows), Image.Resampling.BICUBIC), (size, size))
     square = np.asarray(image)  # (S, S) or (S, S, 3)
     return square if square.ndim == 3 else square[..., None]
 

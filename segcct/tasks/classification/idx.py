@@ -7,6 +7,7 @@ An IDX file is 0, 0, type (8: bytes), number of dimensions, each dimension as 4 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -69,7 +70,7 @@ def _pairs(data: ImagesSection) -> dict[str, dict[str, str]]:
     paths = names(data.root)
     pairs: dict[str, dict[str, str]] = {}
     for path in paths:
-        if match := _NAME.match(path.rsplit("/", 1)[-1]):
+        if match := _match(path):
             files = pairs.setdefault("train" if match[1].lower() == "train" else "test", {})
             kind = match[2].lower()
             refuse_second(files.get(kind), data.root / path, f"two files of {kind}")
@@ -87,6 +88,11 @@ def _pairs(data: ImagesSection) -> dict[str, dict[str, str]]:
     return dict(sorted(pairs.items()))
 
 
+def _match(path: str) -> re.Match[str] | None:
+    """The parts of the name of an IDX file; None of others."""
+    return _NAME.match(path.rsplit("/", 1)[-1])
+
+
 def _values(name: str, content: bytes, dimensions: int, data: ImagesSection) -> np.ndarray:
     """(N,) labels or (N, H, W) images, uint8."""
     content = unzipped(name, content, data.root)
@@ -97,7 +103,7 @@ def _values(name: str, content: bytes, dimensions: int, data: ImagesSection) -> 
             "is not an IDX file of bytes", file=data.root / name, found=content[:4].hex(), expected=expected
         )
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
-    if len(content) - head != int(np.prod(shape)):
+    if len(content) - head != math.prod(shape):
         raise damaged(data.root / name, f"{len(content) - head} values", " x ".join(str(size) for size in shape))
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
@@ -115,4 +121,4 @@ def _class_names(data: ImagesSection, present: np.ndarray) -> tuple[str, ...]:
     return tuple(data.class_names)
 
 
-LAYOUT = ImageLayout("idx", find, pixels, packed=True, numbered=True)
+LAYOUT = ImageLayout("idx", find, pixels, packs=lambda path: _match(path) is not None, numbered=True)

@@ -1,5 +1,5 @@
-"""Augmentation of training images, a function of the seed words given for it: flips and shifts of a whole batch at
-once; crops, timm's RandAugment and erasing image by image; and timm's mixup and CutMix."""
+"""Augmentation of training images, determined by the seeds that are passed: flips and shifts of a whole batch at once;
+crops, timm's RandAugment and erasing image by image; and timm's mixup and CutMix."""
 
 from __future__ import annotations
 

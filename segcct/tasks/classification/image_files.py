@@ -1,4 +1,4 @@
-"""The files of a dataset, in a folder or inside a .tar or .tar.gz: their names, contents and digest.
+"""The files of a dataset, in a folder or inside a .tar or .tar.gz: their names, contents, images and digest.
 
 Archives are read as streams and never unpacked to disk. Hidden files (`.DS_Store`, `._x.jpg`) do not count.
 """
@@ -12,16 +12,26 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
+from segcct.datasets.folder_tree import FolderTree
 from segcct.errors import DataError
 from segcct.files.file_memo import FileMemo
 from segcct.images.content_digest import file_digest
+from segcct.images.size_limits import refuse_unreadable
 from segcct.images.streams import Inflated
+from segcct.tasks.classification.decoding import decode
+from segcct.tasks.classification.image_layout import Decoder
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _LARGEST = 2**30
-"""Bytes of one file inside an archive, or decompressed; the longest of MNIST's followers has half as many."""
+"""Bytes of one file inside an archive, or decompressed; the largest of the MNIST-like datasets has half as many."""
+_MOST_ENTRIES = 20_000_000
+"""Files and folders below one root; ImageNet has 1.4 million."""
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
@@ -31,7 +41,7 @@ def is_archive(root: Path) -> bool:
 
 
 def names(root: Path) -> list[str]:
-    """Paths of the regular files below `root`, with forward slashes, sorted.
+    """Paths of the files below `root`, with forward slashes, sorted; linked folders are followed.
 
     Raises:
         DataError: `root` does not exist, is neither folder nor archive, or the archive is damaged or holds a name
@@ -40,8 +50,7 @@ def names(root: Path) -> list[str]:
     if not root.exists():
         raise DataError("no such dataset", file=root, expected="a folder, or a .tar or .tar.gz file")
     if root.is_dir():
-        inside = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-        return sorted(path.as_posix() for path in inside if _shown(path.as_posix()))
+        return [name for name in FolderTree(root, most_entries=_MOST_ENTRIES).files() if _shown(name)]
     if not is_archive(root):
         raise DataError("is neither a folder nor an archive", file=root, expected=" or ".join(ARCHIVES))
     members = [name for name, _ in _members(root, ())]
@@ -65,8 +74,28 @@ def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
     yield from ((name, content) for name, content in _members(root, wanted) if name in wanted)
 
 
+def decoders(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, Decoder]]:
+    """Name and decoder of the wanted images: sorted in a folder, as they come in an archive.
+
+    A file in a folder is read by its decoder, so that one that cannot be read fails alone.
+
+    Raises:
+        DataError: the archive cannot be read.
+    """
+    if root.is_dir():
+        yield from ((name, partial(decode_file, root / name)) for name in sorted(wanted))
+    else:
+        yield from ((name, partial(decode, content, str(root / name))) for name, content in contents(root, wanted))
+
+
+def decode_file(file: Path) -> np.ndarray:
+    """The pixels of an image file. Raises as `decode`, and `DataError` where the file cannot be read."""
+    return decode(read_file(file), str(file))
+
+
 def read_file(file: Path) -> bytes:
     """The content of a file. Raises `DataError` where it cannot be read."""
+    refuse_unreadable(file)
     try:
         return file.read_bytes()
     except OSError as error:
@@ -76,18 +105,22 @@ def read_file(file: Path) -> bytes:
 def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:
     """A digest of the archive, or of names and contents of the wanted files; a dataset that moves keeps it.
 
-    Files that have not changed since the memo was written are not read.
+    Files that have not changed since the memo was written are not read. Of a file in a folder that cannot be read, the
+    name alone counts: what decodes it says why.
     """
     if not root.is_dir():
         return file_digest(root, memo)
     combined = hashlib.blake2b(digest_size=20)
     for name in sorted(wanted):
-        combined.update(json.dumps([name, file_digest(root / name, memo)]).encode())
+        content = None
+        with suppress(DataError):
+            content = file_digest(root / name, memo)
+        combined.update(json.dumps([name, content]).encode())
     return combined.hexdigest()
 
 
 def damaged(file: Path, found: object, expected: str | None = None) -> DataError:
-    """The error of a file that is broken, and of which another copy helps."""
+    """The error for a damaged file, of which another copy helps."""
     return DataError("is damaged", file=file, found=found, expected=expected, remedy="Copy or download it again")
 
 
@@ -114,7 +147,7 @@ def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
 
 
 def _refuse_large(size: int, file: Path | str) -> None:
-    """Of a name in an archive, or a compressed file, that claims to be longer than any image or table of labels."""
+    """Raises `DataError` for a packed or compressed file that is larger than any image or table of labels."""
     if size > _LARGEST:
         raise DataError(
             "the file is too large",

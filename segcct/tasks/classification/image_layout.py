@@ -35,7 +35,7 @@ class ClassLabels:
 
     @staticmethod
     def known_splits(splits: Sequence[str | None]) -> tuple[str | None, ...]:
-        """`train` alone says nothing about which images test: no image has a split then."""
+        """`train` alone does not say which images are for testing: then no image has a split."""
         return (None,) * len(splits) if set(splits) <= {"train"} else tuple(splits)
 
 
@@ -52,8 +52,9 @@ class ImageLayout:
     """Names and classes, without the pixels. Raises `DataError` naming the file that is missing or damaged."""
     pixels: Callable[[ImagesSection, ClassLabels], Iterator[tuple[str, Decoder]]]
     """Each image once, in any order."""
-    packed: bool = False
-    """Images are records of larger files, not files of their own."""
+    packs: Callable[[str], bool] | None = None
+    """Whether a file of that name, below the root, holds many images of the dataset, or their labels; None: every
+    image is a file of its own."""
     numbered: bool = False
     """The files hold numbers of classes and no names, which `data.class_names` gives."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from segcct.case_runner import Done, Failed
-from segcct.datasets.split_record import Splits, ids_of_split, read_splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, RunError, items
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, refuse_existing
 from segcct.files.file_names import absolute
@@ -20,6 +20,7 @@ from segcct.files.lock import exclusive
 from segcct.plurals import counted
 from segcct.predictions.predictions_index import INDEX
 from segcct.predictions.predictions_record import StoredTable
+from segcct.predictions.split_selection import ids_of_split, read_splits
 from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.classifier import Classifier, normalized
@@ -49,11 +50,11 @@ def find_images(
     Args:
         classifier: the model.
         root: an image, a folder or archive of images, or a dataset of the model's layout.
-        splits_files: splits.json of the run of each model: which images it has seen, where the file is there.
+        splits_files: splits.json of the run of each model, which says what images it has seen; it may be missing.
         split: train, val or test: only these images of that split.
 
     Raises:
-        DataError: nothing there to predict.
+        DataError: `root` does not exist or holds no image.
         SplitError: the split is empty, or its images are not below `root`.
     """
     if not root.exists():
@@ -67,7 +68,7 @@ def find_images(
 
 
 def _seen(ids: Sequence[str], splits: Sequence[Splits]) -> dict[str, list[str]]:
-    """Images that a model was trained on, then those that only selected one."""
+    """The images that a model was trained on (`train`), and those that only served to select one (`val`)."""
     if not splits:
         return {}
     train, val = ({name for each in splits for name in getattr(each, split)} for split in ("train", "val"))
@@ -85,7 +86,7 @@ def predict_images(
 ) -> Path:
     """Write predictions.csv (a row per image: its class and all probabilities) and predictions.json.
 
-    An image that cannot be read has no row; where none can, nothing is written.
+    An image that cannot be read has no row; if none can be read, nothing is written.
 
     Args:
         classifier: the model.
@@ -148,7 +149,7 @@ def _index(classifier: Classifier, request: ImageRequest, model: Path | None, fa
 
 
 def network_images(classifier: Classifier, request: ImageRequest, count: int) -> Tensor:
-    """What the classifier sees of at most `count` images, (N, C, S, S). Raises `DataError` where none can be read."""
+    """At most `count` images as the network sees them, (N, C, S, S). Raises `DataError` where none can be read."""
     ids = request.ids[:: max(1, len(request.ids) // count)][:count]
     outcomes = request.source.decoded(ids, None)
     images = [outcome.value[0] for outcome in outcomes if isinstance(outcome, Done)]

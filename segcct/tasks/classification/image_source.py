@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from segcct.case_runner import CaseJob, CaseOutcome, run_cases
+from segcct.case_runner import CaseJob, CaseOutcome, Value, run_cases
 from segcct.config import ImagesSection
 from segcct.errors import DataError
 from segcct.progress import Report
-from segcct.tasks.classification.decoding import decode, fitted, is_image, pixel_digest
-from segcct.tasks.classification.image_files import contents, is_archive, names, read_file
+from segcct.tasks.classification.decoding import fitted, is_image, pixel_digest
+from segcct.tasks.classification.image_files import decode_file, decoders, is_archive, names
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, get_image_layout
 
 Decoded = tuple[np.ndarray, np.ndarray]
@@ -33,46 +31,54 @@ class ImageSource:
     """Where the layout's own files are read."""
 
     def decoded(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[Decoded]]:
-        """The outcome of each of these images, in any order, decoded in threads."""
+        """The outcome of each of these images, in any order."""
 
         def decode_and_fit(decoder: Decoder) -> Decoded:
             pixels, data = decoder(), self.data
             return fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit), pixel_digest(pixels)
 
-        jobs = (CaseJob(name, decoder) for name, decoder in self.decoders(set(ids)))
-        workers = min(8, os.cpu_count() or 1)
-        return run_cases(jobs, decode_and_fit, total=len(ids), backend="threads", workers=workers, progress=progress)
+        return self._outcomes(ids, decode_and_fit, progress)
+
+    def digests(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[np.ndarray]]:
+        """As `decoded`, with nothing but the digest of each image."""
+        return self._outcomes(ids, lambda decoder: pixel_digest(decoder()), progress)
 
     def decoders(self, ids: Collection[str]) -> Iterator[tuple[str, Decoder]]:
         """A decoder for each of these images, in any order."""
         root = self.data.root
         if self.labels is not None:
-            decoders = get_image_layout(self.data.layout).pixels(self.data, self.labels)
-            yield from ((name, decoder) for name, decoder in decoders if name in ids)
-        elif root.is_file() and is_archive(root):
-            for name, content in contents(root, ids):
-                yield name, partial(decode, content, str(root / name))
-        else:  # read by its decoder, so that a file that cannot be read fails alone
-            files = [(name, root / name) for name in sorted(ids)] if root.is_dir() else [(root.name, root)]
-            yield from ((name, partial(_decoded, file)) for name, file in files)
+            every = get_image_layout(self.data.layout).pixels(self.data, self.labels)
+            yield from ((name, decoder) for name, decoder in every if name in ids)
+        elif root.is_file() and not is_archive(root):
+            yield root.name, lambda: decode_file(root)
+        else:
+            yield from decoders(root, ids)
+
+    def _outcomes(
+        self, ids: Collection[str], work: Callable[[Decoder], Value], progress: Report | None
+    ) -> Iterator[CaseOutcome[Value]]:
+        """What `work` makes of the decoder of each of these images, in threads."""
+        jobs = (CaseJob(name, decoder) for name, decoder in self.decoders(set(ids)))
+        workers = min(8, os.cpu_count() or 1)
+        return run_cases(jobs, work, total=len(ids), backend="threads", workers=workers, progress=progress)
 
 
 def find_source(data: ImagesSection) -> ImageSource:
-    """The images at `data.root`. Raises `DataError` when it holds none."""
+    """The images at `data.root`: those of the layout where its own packed files are there, else every image file.
+
+    Raises:
+        DataError: there is no image, or a packed dataset is incomplete or damaged.
+    """
     root = data.root
     if root.is_file() and not is_archive(root):
         if not is_image(root.name):
             raise DataError("is not an image", file=root, expected="an image, a folder or an archive of images")
         return ImageSource(data, (root.name,))
-    ids = tuple(name for name in names(root) if is_image(name))
-    if ids:
-        return ImageSource(data, ids)
-    layout = get_image_layout(data.layout)
-    if layout.packed:
+    files, layout = names(root), get_image_layout(data.layout)
+    ids = tuple(name for name in files if is_image(name))
+    if layout.packs is not None and (not ids or any(map(layout.packs, files))):
         labels = layout.find(data)
         return ImageSource(data, labels.ids, labels)
+    if ids:
+        return ImageSource(data, ids)
     raise DataError("no image below this folder", file=root, expected="files such as .png or .jpg")
-
-
-def _decoded(file: Path) -> np.ndarray:
-    return decode(read_file(file), str(file))

@@ -1,4 +1,5 @@
-"""A dataset of labeled images, decoded once: one memory-mapped array, found again by the content of the files."""
+"""A dataset of labeled images: classes and groups, and the images, decoded once into a memory-mapped array that is
+found again by the files' content."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.case_runner import Done, Failed
+from segcct.case_runner import Done, failures
 from segcct.config import ImagesSection
 from segcct.config.expressions import search_patient
 from segcct.datasets.inventory import memo_of
@@ -24,32 +25,20 @@ from segcct.tasks.classification.decoding import DIGEST_BYTES, digest_of
 from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout
 from segcct.tasks.classification.image_source import ImageSource
 
-DECODING_VERSION = 2
+DECODING_VERSION = 3
 """Part of every cache key: raised when the code of this package gives other pixels or digests."""
 
 
 @dataclass(frozen=True)
-class LabeledImages:
-    """Class, group and pixels of every image, in the order of their ids; travels to loader processes as a path."""
+class GroupedLabels:
+    """Class and group of every image, in the order of their ids."""
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     labels: np.ndarray
     """(N,) class numbers."""
-    splits: tuple[str | None, ...]
-    """Split that the dataset itself puts each image into, or None."""
     groups: tuple[str, ...]
     """Images that belong together: those of one patient, and copies; named by the first of them."""
-    fingerprint: str
-    """Digest of the files' names and contents."""
-    stored: StoredArrays | None
-    """The decoded images; None where some cannot be read."""
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """(N, S, S, C) uint8, memory-mapped."""
-        assert self.stored is not None, "some images cannot be read"
-        return self.stored["image"]
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Positions of some ids. Raises `DataError` where one is not in the dataset."""
@@ -60,30 +49,59 @@ class LabeledImages:
         return np.array([place[name] for name in ids], dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class LabeledImages(GroupedLabels):
+    """Also the pixels of every image; travels to loader processes as a path."""
+
+    splits: tuple[str | None, ...]
+    """Split that the dataset itself puts each image into, or None."""
+    fingerprint: str
+    """Digest of the files' names and contents."""
+    stored: StoredArrays
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(N, S, S, C) uint8, memory-mapped."""
+        return self.stored["image"]
+
+
 def not_in_dataset(missing: Sequence[str], ids: Sequence[str], root: Path | None = None) -> DataError:
     """The error of ids that a dataset lacks."""
     problem = f"{len(missing)} of {counted(len(ids), 'image')} not found in the dataset"
     return DataError(problem, file=root, found=f"no {missing[0]}")
 
 
-def load_labeled_images(
-    data: ImagesSection,
-    labels: ClassLabels | None = None,
-    *,
-    allow_unreadable: bool = False,
-    progress: Report | None = None,
-) -> LabeledImages:
-    """The dataset of a configuration, decoded now or before.
+def load_grouped_labels(data: ImagesSection, *, progress: Report | None = None) -> GroupedLabels:
+    """Classes and groups alone: nothing is written, and an image that cannot be read counts as a copy of no other.
 
     Args:
         data: the data section.
-        labels: what the layout finds, where it was asked before.
-        allow_unreadable: return classes and groups where some images cannot be read, without pixels. Such an image is
-            no copy of another.
         progress: called with (done, total) images to decode.
 
     Raises:
-        DataError: the folders are not as the layout says, or one message that names the images that cannot be read.
+        DataError: the folders are not as the layout says.
+    """
+    labels = get_image_layout(data.layout).find(data)
+    row_of = {name: row for row, name in enumerate(labels.ids)}
+    digests = np.zeros((len(row_of), DIGEST_BYTES), dtype=np.uint8)
+    for outcome in ImageSource(data, labels.ids, labels).digests(labels.ids, progress):
+        digest = outcome.value if isinstance(outcome, Done) else digest_of(outcome.name.encode())
+        digests[row_of[outcome.name]] = digest
+    return GroupedLabels(labels.classes, labels.ids, labels.labels, _groups(labels.ids, digests, data.patient))
+
+
+def load_labeled_images(
+    data: ImagesSection, labels: ClassLabels | None = None, *, progress: Report | None = None
+) -> LabeledImages:
+    """The dataset of a configuration; images that were decoded before come from the cache.
+
+    Args:
+        data: the data section.
+        labels: what the layout found, if it was asked before.
+        progress: called with (done, total) images to decode.
+
+    Raises:
+        DataError: the folders are not as the layout says, or images cannot be read: one message names them.
     """
     if labels is None:
         labels = get_image_layout(data.layout).find(data)
@@ -92,16 +110,13 @@ def load_labeled_images(
     key = key_of("classes", DECODING_VERSION, data.layout, data.channels, data.image_size, data.fit, fingerprint)
     cache = Cache(data.cache_folder, memo)
     entry = cache.get(key)
-    stored: StoredArrays | None = None
-    failures: list[str] = []
     if entry is not None:
         stored = entry[0]
-        digests = np.asarray(stored["content"])
     else:
         try:
             cache.folder.mkdir(parents=True, exist_ok=True)
             cache.sweep()
-            stored, digests, failures = _decode(data, labels, cache, key, progress)
+            stored = _decode(data, labels, cache, key, progress)
         except OSError as error:
             raise DataError(
                 "the cache of decoded images cannot be written",
@@ -109,23 +124,16 @@ def load_labeled_images(
                 found=found_of(error, cache.folder),
                 remedy="Free some space, or set data.cache to a folder with room",
             ) from None
-    if stored is not None:
-        memo.save()
-    elif not allow_unreadable:
-        problem = f"{counted(len(failures), 'image')} cannot be used:{items(failures, most=10)}"
-        raise DataError(problem, file=data.root)
-    groups = _groups(labels.ids, digests, data.patient)
-    return LabeledImages(labels.classes, labels.ids, labels.labels, labels.splits, groups, fingerprint, stored)
+    memo.save()
+    groups = _groups(labels.ids, np.asarray(stored["content"]), data.patient)
+    return LabeledImages(labels.classes, labels.ids, labels.labels, groups, labels.splits, fingerprint, stored)
 
 
-def _decode(
-    data: ImagesSection, labels: ClassLabels, cache: Cache, key: str, progress: Report | None
-) -> tuple[StoredArrays | None, np.ndarray, list[str]]:
-    """What is stored (None where some failed), (N, 16) digests of the pixels (of an image that failed: of its name),
-    and why some failed."""
+def _decode(data: ImagesSection, labels: ClassLabels, cache: Cache, key: str, progress: Report | None) -> StoredArrays:
+    """The images, (N, S, S, C), and the digests of their pixels, (N, 16), both uint8, put into the cache."""
     row_of = {name: row for row, name in enumerate(labels.ids)}
     digests = np.zeros((len(row_of), DIGEST_BYTES), dtype=np.uint8)
-    failures: list[str] = []
+    reasons: list[str] = []
     # On disk from the first image on, so that memory does not grow with the dataset.
     with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as folder:
         file = Path(folder) / "image.npy"
@@ -136,14 +144,14 @@ def _decode(
             with file.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
         for outcome in ImageSource(data, labels.ids, labels).decoded(labels.ids, progress):
-            row = row_of[outcome.name]
             if isinstance(outcome, Done):
+                row = row_of[outcome.name]
                 images[row], digests[row] = outcome.value
-            elif isinstance(outcome, Failed):
-                failures += outcome.reasons
-                digests[row] = digest_of(outcome.name.encode())
-        stored = None if failures else cache.put(key, {"image": images, "content": digests}, {})
-    return stored, digests, failures
+            reasons += failures([outcome])
+        if reasons:
+            problem = f"{counted(len(reasons), 'image')} cannot be used:{items(reasons, most=10)}"
+            raise DataError(problem, file=data.root)
+        return cache.put(key, {"image": images, "content": digests}, {})
 
 
 def _groups(ids: Sequence[str], digests: np.ndarray, patient: str | None) -> tuple[str, ...]:

@@ -106,9 +106,10 @@ class ReconstructionTask(SliceTask):
         mine = {case.case_id: _scores(reconstructor.reconstruct(case)) for case in cases[rank::world]}
         scores = mean_scores(gather(mine, world))
         if self.score not in scores:
+            why = "each of its structures has one intensity" if cases else "none holds a structure"
             raise TrainingError(
-                "no validation case can select the best weights: each of its structures has one intensity",
-                found=", ".join(case.case_id for case in cases[:4]),
+                f"no validation case can select the best weights: {why}",
+                found=", ".join(case.case_id for case in (cases or self.dataset.val)[:4]),
                 remedy="Change data.split or data.fold",
             )
         return scores
