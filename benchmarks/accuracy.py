@@ -1,19 +1,22 @@
-"""Accuracy of networks, and of settings, after equal minutes, steps or epochs on the same data.
+"""Accuracy of networks, or of training settings, after the same minutes, steps or epochs on the same data.
 
     python benchmarks/accuracy.py --config benchmarks/acdc.yaml --data.root data/acdc_h5
     python benchmarks/accuracy.py --config benchmarks/acdc.yaml --entries unet_16 --lr 5e-4 1e-3 2e-3 --budget 10min
     python benchmarks/accuracy.py --config benchmarks/acdc.yaml --table
 
-Every entry of the config is trained from scratch with the same data, split, augmentation and budget, once per seed and
-fold, each training in a process of its own. Settings are chosen on folds of the training patients, by the Dice of the
-fold that also selects the weights; `--final` scores the patients that are kept apart, which no training sees. What is
-finished is not done again, and what was interrupted goes on; both are refused where their settings are others. Results
-of another machine or precision have a folder of their own and never join a table.
+Protocol: every entry of the config is trained from scratch, once per seed and fold, each time in a process of its own.
+Data, split, augmentation and budget are the same for all entries. Without `--final`, an entry is scored on the fold of
+the training patients that also selected its weights: use this to choose settings. With `--final`, it is scored on the
+held-out patients, which no training sees.
 
-The table: mean over seeds and folds of the Dice of cases (mean over classes), its interval over patients, the standard
-deviation of the means over seeds, and the difference to the reference, case by case, with its interval over patients.
-curves.csv and curves.png show the Dice of the validation patients against time. Options that are keys of an experiment
-(`--train.loss.deep_supervision 0.4`) are laid over all entries.
+Table: a row per entry, with the mean Dice of the cases (each case's mean over classes, averaged over seeds and folds)
+and its 95% interval over patients, the standard deviation of the means over seeds, and the paired difference to the
+reference entry with its interval over patients. curves.csv and curves.png show the Dice of the validation patients over
+time.
+
+Finished trainings are not repeated, and interrupted ones are resumed; if their settings differ, the program stops.
+Every machine, precision and budget has its own folder of results. Options that are config keys of an experiment
+(`--train.loss.deep_supervision 0.4`) apply to all entries.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ from segcct.tasks.training_run import plan
 from segcct.training.device_settings import resolve_precision
 
 BUSY = 0.1
-"""Fraction of the processor's time above which other work disturbs a measurement."""
+"""Fraction of the processor's time above which other programs disturb a measurement."""
 _BUDGET = re.compile(r"(\d+)\s*(steps|epochs)")
 
 
@@ -69,21 +72,23 @@ class Benchmark(Section):
     """A config of this program."""
 
     experiment: Path
-    """The config of the trainings, whose data, augmentation and recipe all entries share."""
+    """The config of the trainings: data, augmentation and recipe of all entries."""
     reference: str
-    """The entry that the others are compared with."""
+    """The entry that all others are compared with."""
     budget: str
     """`30min`, `3000 steps` or `40 epochs`."""
     seeds: Annotated[list[int], Field(min_length=1)]
     folds: Annotated[list[int], Field(min_length=1)]
     lists: Lists | None = None
-    """Below `data.root`; null: the split of the experiment, without patients that are kept apart."""
+    """Split files below `data.root`; null: the split of the experiment, without held-out patients."""
     keys: dict[str, Any] = Field(default_factory=dict)
+    """Config keys of all entries."""
     entries: dict[str, dict[str, Any]]
+    """Name -> its config keys; the name is the network unless `model.name` is among them."""
 
 
 class Training(NamedTuple):
-    """One cell: an entry with a seed and a fold."""
+    """An entry trained with one seed on one fold."""
 
     entry: str
     seed: int
@@ -92,13 +97,13 @@ class Training(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
+        """Name of its run folder."""
         entry = re.sub(r"[^\w.+-]", "_", self.entry)
         return f"{entry}_{'final' if self.final else f'fold{self.fold}'}_seed{self.seed}"
 
 
 def length_of(budget: str, experiment: SegmentationConfig) -> dict[str, Any]:
-    """The keys of a budget. Raises `ConfigError` for steps of an experiment without `train.slices_per_epoch`."""
+    """The config keys of a budget. Raises `ConfigError` for steps without `train.slices_per_epoch`."""
     match = _BUDGET.fullmatch(budget.strip())
     if match is None:
         return {"train.budget": budget}
@@ -111,13 +116,17 @@ def length_of(budget: str, experiment: SegmentationConfig) -> dict[str, Any]:
 
 
 def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> SegmentationConfig:
-    """The configuration of a training, its precision settled for this machine."""
-    over_all = {"model.name": training.entry, "model.options": {}, **benchmark.keys}
-    own = {**benchmark.entries[training.entry], **settings.parse_overrides(arguments.keys)}
-    plain = settings.load(SegmentationConfig, benchmark.experiment, {**over_all, **own})
+    """The configuration of a training, with its precision resolved for this machine."""
+    keys = {
+        "model.name": training.entry,
+        "model.options": {},
+        **benchmark.keys,
+        **benchmark.entries[training.entry],
+        **settings.parse_overrides(arguments.keys),
+    }
+    plain = settings.load(SegmentationConfig, benchmark.experiment, keys)
     overrides = {
-        **over_all,
-        **own,
+        **keys,
         **length_of(benchmark.budget, plain),
         **split_of(benchmark.lists, plain.data.root, final=training.final),
         "data.fold": training.fold,
@@ -132,14 +141,13 @@ def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.
 
 
 def split_of(lists: Lists | None, root: Path, *, final: bool) -> dict[str, Any]:
-    """The keys of the split."""
+    """The config keys of the split."""
     if lists is None:
         return {}
-    kept_apart = str(root / lists.final) if final else None
     return {
         "data.split.kind": "lists",
         "data.split.train_list": str(root / lists.train),
-        "data.split.test_list": kept_apart,
+        "data.split.test_list": str(root / lists.final) if final else None,
     }
 
 
@@ -149,7 +157,7 @@ def folder_of(benchmark: Benchmark, arguments: argparse.Namespace) -> Path:
 
 
 def train_and_score(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> None:
-    """One training, in this process, and its result.json."""
+    """Train in this process, predict, evaluate, and write result.json."""
     config = experiment_of(training, benchmark, arguments)
     run = RunFolder(config.run.root / config.run.name)
     planned = None if run.config.is_file() else plan(config)
@@ -158,8 +166,10 @@ def train_and_score(training: Training, benchmark: Benchmark, arguments: argpars
         facts = {"step_s": planned.step_s, "parameters": planned.parameters, "macs": macs_of(config)}
         run.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(cost_file, facts)
+    finished = run.summary.is_file()  # by a process that ended before it was scored
     trained(config)
-    peak_mb, split = peak_memory_mb(), "test" if training.final else "val"
+    peak_mb = None if finished else peak_memory_mb()
+    split = "test" if training.final else "val"
     predictor = Predictor.load(
         run.best, InferenceSettings(precision=config.train.precision, device=config.train.device)
     )
@@ -192,7 +202,7 @@ def train_and_score(training: Training, benchmark: Benchmark, arguments: argpars
 
 
 def macs_of(config: SegmentationConfig) -> int | None:
-    """Multiply-accumulates of one image; None for a network whose layers cannot be counted."""
+    """Multiply-accumulate operations of one image; None if those of the network cannot be counted."""
     try:
         data, model = config.data, config.model
         classes = scheme_of(data).num_classes
@@ -202,7 +212,7 @@ def macs_of(config: SegmentationConfig) -> int | None:
 
 
 def cases_of(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """Case -> its patient and the mean Dice over its classes, of the evaluation of a run."""
+    """Case -> its patient and its Dice, a mean over classes, from the evaluation of a run."""
     splits = Splits.load(run.splits)
     scores: dict[str, list[float]] = {}
     for row in read_rows_of(run.path / "evaluation" / "metrics.csv", ("case", "dice")):
@@ -212,7 +222,7 @@ def cases_of(run: RunFolder) -> dict[str, dict[str, Any]]:
 
 
 def results_of(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Entry -> the results that are there, of this machine. Raises as `result_of`."""
+    """Entry -> its results on this machine so far. Raises as `result_of`."""
     results: dict[str, list[dict[str, Any]]] = {}
     for training in trainings(benchmark, arguments):
         if (result := result_of(training, benchmark, arguments)) is not None:
@@ -221,7 +231,7 @@ def results_of(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str,
 
 
 def result_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """The result of a cell, if it is there. Raises `RunError` where it is of other settings."""
+    """The result of a training, or None. Raises `RunError` if the training had other settings."""
     run = RunFolder(folder_of(benchmark, arguments) / training.name)
     file = run.path / "result.json"
     if not file.is_file():
@@ -231,7 +241,7 @@ def result_of(training: Training, benchmark: Benchmark, arguments: argparse.Name
 
 
 def trainings(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Training]:
-    """Every cell, seed by seed, so that a table that is not finished compares all entries."""
+    """Every training, seed by seed, so that an unfinished table already compares all entries."""
     for seed in benchmark.seeds:
         for fold in benchmark.folds[:1] if arguments.final else benchmark.folds:
             for entry in benchmark.entries:
@@ -239,7 +249,7 @@ def trainings(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[T
 
 
 def busy_fraction(seconds: float = 2.0) -> float:
-    """Fraction of the processor's time that other programs take; 0 where the system does not say (no Linux)."""
+    """Fraction of the processor's time that other programs use; 0 where it is not known (not on Linux)."""
 
     def times() -> tuple[int, int]:
         fields = [int(text) for text in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
@@ -255,8 +265,15 @@ def busy_fraction(seconds: float = 2.0) -> float:
 
 
 def read(arguments: argparse.Namespace) -> Benchmark:
-    """The config with the options laid over it. Raises `ConfigError`."""
+    """Read the config and apply the options. Raises `ConfigError`."""
     benchmark = settings.load(Benchmark, arguments.config)
+    if benchmark.reference not in benchmark.entries:
+        raise ConfigError(
+            "the reference is not an entry",
+            file=arguments.config,
+            found=benchmark.reference,
+            expected=", ".join(benchmark.entries),
+        )
     given = {name: getattr(arguments, name) for name in ("budget", "seeds", "folds") if getattr(arguments, name)}
     entries = benchmark.entries
     if arguments.entries:
@@ -264,7 +281,7 @@ def read(arguments: argparse.Namespace) -> Benchmark:
             raise ConfigError("no such entry", file=arguments.config, found=unknown[0], expected=", ".join(entries))
         entries = {name: entries[name] for name in arguments.entries}
     if arguments.final and benchmark.lists is None:
-        raise ConfigError("has no patients that are kept apart", file=arguments.config, remedy="Leave --final out")
+        raise ConfigError("lists no held-out patients", file=arguments.config, remedy="Omit --final")
     if arguments.lr:
         entries = {f"{name} lr {lr:g}": {"model.name": name, **benchmark.keys, **keys, "train.lr": lr}
                    for name, keys in entries.items() for lr in arguments.lr}  # fmt: skip
@@ -272,20 +289,20 @@ def read(arguments: argparse.Namespace) -> Benchmark:
 
 
 def main() -> None:
-    """Train what is missing, then print the table."""
+    """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/accuracy"))
-    parser.add_argument("--entries", nargs="+", help="only these")
-    parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--folds", nargs="+", type=int)
-    parser.add_argument("--budget", help="30min, 3000 steps or 40 epochs")
-    parser.add_argument("--lr", nargs="+", type=float, help="each entry at each of these, to choose one")
-    parser.add_argument("--final", action="store_true", help="score the patients that are kept apart")
-    parser.add_argument("--busy", action="store_true", help="measure although other programs run; the table says so")
-    parser.add_argument("--table", action="store_true", help="train nothing, print what is there")
+    parser.add_argument("--entries", nargs="+", help="only these entries of the config")
+    parser.add_argument("--seeds", nargs="+", type=int, help="instead of those of the config")
+    parser.add_argument("--folds", nargs="+", type=int, help="instead of those of the config")
+    parser.add_argument("--budget", help="30min, 3000 steps or 40 epochs, instead of that of the config")
+    parser.add_argument("--lr", nargs="+", type=float, help="train each entry with each of these learning rates")
+    parser.add_argument("--final", action="store_true", help="score the held-out patients")
+    parser.add_argument("--busy", action="store_true", help="measure even if other programs run; the table says so")
+    parser.add_argument("--table", action="store_true", help="train nothing, only print the table")
     parser.add_argument("--one", nargs=3, metavar=("ENTRY", "SEED", "FOLD"), help=argparse.SUPPRESS)
     arguments, arguments.keys = parser.parse_known_args()
     try:
@@ -300,36 +317,37 @@ def main() -> None:
     except SegcctError as error:
         sys.exit(f"{parser.prog}: {error}")
     if not results:
-        sys.exit(f"{parser.prog}: no results of this machine in {folder_of(benchmark, arguments)}")
+        sys.exit(f"{parser.prog}: no results from this machine in {folder_of(benchmark, arguments)}")
     here = machine(arguments.keys)
+    scored = "the held-out patients" if arguments.final else "a fold of the training patients"
     print(f"{here['processor']} ({here['sets']}), {here['cores']} cores, {here['precision']}, {benchmark.budget} each, "
-          f"{'patients kept apart' if arguments.final else 'fold of the training patients'}\n")  # fmt: skip
+          f"scored on {scored}\n")  # fmt: skip
     print(table(results, benchmark.reference))
     write_curves(results, folder_of(benchmark, arguments))
 
 
 def train_missing(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
-    """Every training that has no result yet, each in a process of its own.
+    """Run every training that has no result yet, each in a process of its own.
 
-    Raises `RunError` on a busy machine, and as `result_of`.
+    Raises `RunError` if the machine is busy or a training fails, and as `result_of`.
     """
     folder = folder_of(benchmark, arguments)
     missing = [each for each in trainings(benchmark, arguments) if result_of(each, benchmark, arguments) is None]
     for training in missing:
-        experiment_of(training, benchmark, arguments)  # raises here where the config is wrong
+        experiment_of(training, benchmark, arguments)  # a wrong config is an error before anything is trained
         busy = busy_fraction()
         if busy > BUSY and not arguments.busy:
             raise RunError(
-                "other programs use this machine",
+                "other programs are using this machine",
                 found=f"{busy:.0%} of the processor",
                 expected=f"at most {BUSY:.0%}",
-                remedy="Wait, or measure nevertheless with --busy",
+                remedy="Wait, or measure anyway with --busy",
             )
         say(f"{training.name} ({benchmark.budget})")
         cell = ["--one", training.entry, str(training.seed), str(training.fold)]
         done = subprocess.run([sys.executable, *sys.argv, *cell], check=False)
         if done.returncode:
-            raise RunError("a training failed", file=folder / training.name, remedy="Start again to go on with it")
+            raise RunError("a training failed", file=folder / training.name, remedy="Run the same command to resume it")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The table and the curves of benchmarks/accuracy.py, of the results that its trainings left."""
+"""The table and the curves of benchmarks/accuracy.py."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from segcct.metrics import paired
-from segcct.metrics.confidence_intervals import interval
+from case_scores import averaged, difference_text, mean_text
 
 Runs = Sequence[Mapping[str, Any]]
-"""The result.json of some trainings of one entry."""
+"""The contents of result.json of trainings of one entry."""
 Results = Mapping[str, Runs]
 """Entry -> its trainings."""
 
 
 def table(results: Results, reference: str) -> str:
-    """A Markdown table, a row per entry; the last column compares it with the entry `reference`."""
-    classes = list(next(iter(results.values()))[0]["classes"])
-    hd95 = next(iter(next(iter(results.values()))[0]["hd95"]))
+    """A Markdown table with a row per entry, whose last column compares it with the entry `reference`."""
+    every = [run for runs in results.values() for run in runs]
+    classes = list(every[0]["classes"])
+    hd95 = next((name for run in every for name in run["hd95"]), "hd95_mm")
     head = ["entry", "lr", "parameters", "GMAC", "s per step", "peak MB", "epochs", "runs", "Dice [95%]", "sd of seeds"]
     lines = [[*head, *classes, hd95, f"against {reference} [95%]"]]
     for entry, runs in results.items():
-        first, dice, patients = runs[0], *means_of(runs)
-        low, high = interval(np.array(list(dice.values())), [patients[case] for case in dice])
+        first = runs[0]
+        peaks_mb = [run["peak_mb"] for run in runs if run["peak_mb"] is not None]
         of_seeds = [np.mean([case["dice"] for run in runs if run["seed"] == seed for case in run["cases"].values()])
                     for seed in dict.fromkeys(run["seed"] for run in runs)]  # fmt: skip
         lines.append([
@@ -34,48 +33,44 @@ def table(results: Results, reference: str) -> str:
             f"{first['parameters'] / 1e6:.2f} M",
             "n/a" if first["macs"] is None else f"{first['macs'] / 1e9:.2f}",
             f"{first['step_s']:.2f}",
-            "n/a" if first["peak_mb"] is None else f"{max(run['peak_mb'] for run in runs):.0f}",
+            f"{max(peaks_mb):.0f}" if peaks_mb else "n/a",
             f"{np.mean([run['epochs'] for run in runs]):.0f}",
             str(len(runs)) + (" (busy)" if any(run["busy"] for run in runs) else ""),
-            f"{np.mean(list(dice.values())):.3f} [{low:.3f}, {high:.3f}]",
+            mean_text(*means_of(runs)),
             f"{np.std(of_seeds, ddof=1):.3f}" if len(of_seeds) > 1 else "n/a",
-            *(f"{np.mean([run['classes'][name] for run in runs]):.3f}" for name in classes),
-            f"{np.mean([run['hd95'][hd95] for run in runs]):.2f}",
+            *(mean([run["classes"].get(name) for run in runs], 3) for name in classes),
+            mean([run["hd95"].get(hd95) for run in runs], 2),
             "" if entry == reference else difference(runs, results.get(reference, ())),
         ])  # fmt: skip
     rows = [f"| {' | '.join(cells)} |" for cells in lines]
     return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])
 
 
+def mean(values: Sequence[float | None], digits: int) -> str:
+    """Mean of the values that are defined; n/a if none is."""
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):.{digits}f}" if known else "n/a"
+
+
 def means_of(runs: Runs) -> tuple[dict[str, float], dict[str, str]]:
     """Case -> mean Dice over the runs that score it, and case -> patient."""
-    scores: dict[str, list[float]] = {}
-    for run in runs:
-        for case, each in run["cases"].items():
-            scores.setdefault(case, []).append(each["dice"])
     patients = {case: each["patient"] for run in runs for case, each in run["cases"].items()}
-    return {case: float(np.mean(dice)) for case, dice in scores.items()}, patients
+    return averaged([{case: each["dice"] for case, each in run["cases"].items()} for run in runs]), patients
 
 
 def difference(runs: Runs, reference: Runs) -> str:
-    """`+0.012 [+0.004, +0.020]`, over the seeds and folds that both have."""
+    """Difference of two entries over the seeds and folds that both have; empty if there are none."""
     of = {(run["seed"], run["fold"]): run for run in reference}
     shared = [run for run in runs if (run["seed"], run["fold"]) in of]
     if not shared:
         return ""
     first, patients = means_of(shared)
     second, _ = means_of([of[run["seed"], run["fold"]] for run in shared])
-    names = sorted(first.keys() & second.keys())
-    found = paired(
-        [first[name] for name in names], [second[name] for name in names], [patients[name] for name in names]
-    )
-    low, high = found["ci95"]
-    ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
-    return f"{found['difference']:+.3f} [{ends}]"
+    return difference_text(first, second, patients)
 
 
 def write_curves(results: Results, folder: Path) -> None:
-    """curves.csv and curves.png: validation Dice against minutes, a line per training."""
+    """Write curves.csv and curves.png: Dice of the validation patients over minutes, a line per training."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")

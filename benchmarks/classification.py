@@ -1,20 +1,24 @@
-"""Compact transformers on images: accuracy in a time budget, brain-tumor classes, positional embeddings.
+"""Accuracy of compact transformers on images, in four campaigns, each of which prints a Markdown table.
 
-    python benchmarks/classification.py budget --root ../shared/data/cifar10/train.tar.gz --budget 30min
-    python benchmarks/classification.py order --root ../shared/data/cifar10/train.tar.gz --epochs 60 --seeds 0 1 2
-    python benchmarks/classification.py positional --root ../shared/data/cifar10/train.tar.gz --epochs 2
-    python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --epochs 5
+    python benchmarks/classification.py budget --root IMAGES --budget 30min
+    python benchmarks/classification.py order --root IMAGES --epochs 60 --seeds 0 1 2
+    python benchmarks/classification.py positional --root IMAGES --epochs 2
+    python benchmarks/classification.py brain --root data/brain_tumor_classes --epochs 5
 
-budget: models one after the other on the same data and recipe (configs/cifar10_cct_2_3x2_30min.yaml) for the same
-time; 5,000 images are scored once, at the end, by weights that 1,000 others chose. order: ViT-Lite, CVT and CCT under
-one shortened recipe, meant for a GPU. positional: the embedding of CVT-7/4 and CCT-7/3x2 under one short recipe. brain:
-five folds, each tested on by weights that another part chose, at two sizes, from scratch and from CIFAR weights, and
-the difference image by image. These weights are those that `budget` left of CCT-2/3x2 and `positional` of CCT-7/3x2
-in the same --output (or --pretrained MODEL=RUN/best). Above 64 pixels the tokenizer takes steps of 2, or CCT-7 would
-need about 7 minutes per epoch on two processor cores.
+IMAGES is the training set of CIFAR-10 with a folder per class, or an archive of it.
 
-Tables are Markdown. Other configuration keys pass through as --train.lr 1e-3. Runs that are there already are not
-trained again, and refused where their settings are others. `budget` goes by the clock and needs an idle machine.
+budget: models trained for the same time on CIFAR-10 by configs/cifar10_cct_2_3x2_30min.yaml. 1,000 images select the
+    weights, which are scored once, at the end, on 5,000 others. Needs an idle machine.
+order: ViT-Lite, CVT and CCT trained by the same shortened recipe; meant for a GPU.
+positional: CVT-7/4 and CCT-7/3x2 with learnable, sine and no positional embedding, by the same short recipe.
+brain: 5-fold cross-validation of brain-tumor classes at two image sizes, from random weights and from CIFAR-10 weights,
+    and the paired difference between the two. The validation images of a fold select its weights. The CIFAR-10 weights
+    are those that `budget` (CCT-2/3x2) and `positional` (CCT-7/3x2) left in the same --output, or --pretrained
+    MODEL=RUN/best. Above 64 pixels the tokenizer takes steps of 2: otherwise an epoch of CCT-7 would take about seven
+    minutes on two processor cores.
+
+Finished runs are not trained again; if their settings differ, the program stops. Other options are config keys, such as
+--train.lr 1e-3.
 """
 
 from __future__ import annotations
@@ -50,21 +54,22 @@ CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"
 BRAIN = CONFIGS / "brain_tumour_classes.yaml"
 BUDGET_MODELS = ("cct_2_3x2_32", "cct_4_3x2_32", "cct_7_3x1_32")
 BRAIN_STARTS = {"cct_2_3x2_32": "budget_cct_2_3x2_32_seed0", "cct_7_3x2_32": "positional_cct_7_3x2_32_learnable_seed0"}
-"""The models of `brain` and the runs on CIFAR-10 whose weights are one of their two starts."""
+"""Models of `brain` -> the runs on CIFAR-10 whose weights they can start from."""
 NARROW_RATE, WIDE_RATE = 3e-3, 1e-3
-"""Learning rates of compact transformers up to width 128, as in the recipe, and of all others: at 3e-3 CCT-7/3x1 fell
-back to chance, and 1e-3 was better than 5e-4 on validation images (CCT-7/3x2, 22,000 images: 0.567, 0.540)."""
+"""Learning rates of compact transformers up to width 128, as in the recipe, and of all others: at 3e-3 the accuracy of
+CCT-7/3x1 fell back to chance, and 1e-3 was better than 5e-4 on validation images (CCT-7/3x2, 22,000 images: 0.567 and
+0.540)."""
 LARGE = 64
-"""Pixels above which the tokenizer takes steps of 2: at 128 it then gives as many tokens as at 32."""
+"""Image size above which the tokenizer takes steps of 2."""
 ORDER_MODELS = ("vit_7_4_32", "cvt_7_4_32", "cct_7_3x1_32")
 PUBLISHED = {"cct_2_3x2_32": 89.75, "cct_4_3x2_32": 91.97, "cct_6_3x1_32": 95.70, "cct_7_3x2_32": 95.04,
              "cct_7_3x1_32": 96.53, "cvt_7_4_32": 94.01, "vit_7_4_32": 93.57}  # fmt: skip
-"""Top 1 on CIFAR-10 after the paper's 300 epochs."""
+"""Accuracy on CIFAR-10 in percent, after the 300 epochs of the paper (Hassani et al. 2021)."""
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -> tuple[RunFolder, float]:
-    """One training, done now or earlier, and its minutes."""
+    """The run of a training, done now or earlier, and its minutes."""
     overrides: dict[str, Any] = {"data.root": str(arguments.root), "data.layout": "classes"}
     overrides |= {key.replace("__", "."): value for key, value in keys.items()}
     overrides |= {"run.root": str(arguments.output), "run.name": name}
@@ -74,7 +79,7 @@ def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -
 
 
 def predicted(run: RunFolder, root: Path) -> Path:
-    """The folder of predictions of the run's test split."""
+    """Predict the run's test split; returns the folder of predictions."""
     output = run.path / "predictions"
     classifier = Classifier.load(run.best, InferenceSettings(256, device=pick_device()))
     request = find_images(classifier, root, splits_files=[run.splits], split="test")
@@ -89,12 +94,12 @@ def rate(name: str) -> float:
 
 
 def tested(run: RunFolder, root: Path) -> dict[str, Any]:
-    """summary.json of the run's test split."""
+    """Evaluate the run's test split; returns what summary.json holds."""
     return evaluate_classes(predicted(run, root), root, output=run.path / "evaluation").to_json()
 
 
 def shown(summary: dict[str, Any], figure: str = "accuracy") -> str:
-    """`75.3 [74.1, 76.5]`, in per cent."""
+    """`75.30 [74.1, 76.5]`, in percent."""
     mean, (low, high) = summary["overall"][figure]["mean"], summary["overall"][figure]["ci95"]
     return f"{100 * mean:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
 
@@ -107,7 +112,7 @@ def passes(run: RunFolder, config: ClassificationConfig) -> float:
 
 
 def curve(run: RunFolder) -> list[str]:
-    """Validation accuracy at each quarter of the run's time: the last one measured by then."""
+    """Last validation accuracy measured by each quarter of the run's time."""
     rows = run.read_metrics()
     end = float(rows[-1]["elapsed_s"])
     cells = []
@@ -129,18 +134,18 @@ def head(*cells: str) -> None:
 
 
 def parameters(run: RunFolder) -> str:
-    """Of the trained network, in millions."""
+    """Number of parameters of the trained network."""
     network = Classifier.load(run.best, InferenceSettings()).network
     return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.2f} M"
 
 
 def budget(arguments: argparse.Namespace) -> None:
-    """Accuracy against time."""
+    """Accuracy after the same time."""
     quarters = [f"val at {100 * quarter:.0f}% of the time" for quarter in QUARTERS]
     head("model", "seed", "parameters", "passes", "minutes", "test accuracy % [95% interval]", *quarters, "paper")
     for name in arguments.models or BUDGET_MODELS:
         for seed in arguments.seeds:
-            # A slow model would see no validation before its time is over.
+            # With longer epochs, a slow model would not be validated before its time is over.
             shown_per_epoch = 11_000 if "_7_" in name else 22_000
             run, minutes = train(
                 CIFAR,
@@ -184,7 +189,7 @@ def order(arguments: argparse.Namespace) -> None:
 
 
 def positional(arguments: argparse.Namespace) -> None:
-    """What the positional embedding is worth, beside the recipe's own options as far as the model has them."""
+    """Accuracy by positional embedding; all other options of the recipe that a model has stay as they are."""
     recipe = settings.read_yaml(CIFAR)["model"]["options"]
     head("model", "embedding", "seed", "epochs", "minutes", "test accuracy % [95% interval]")
     for name in arguments.models or ("cvt_7_4_32", "cct_7_3x2_32"):
@@ -207,8 +212,8 @@ def positional(arguments: argparse.Namespace) -> None:
 
 
 def brain(arguments: argparse.Namespace) -> None:
-    """Five folds of the brain-tumor classes; every image is tested on once, copies always in one fold."""
-    print("The patients are not known: images of one patient may be in several folds.\n")
+    """Five folds of the brain-tumor classes: every image is tested once, and copies are always in the same fold."""
+    print("Patients are unknown: images of one patient may be in several folds.\n")
     figures = ("macro_f1", "auroc", "ece")
     head("model", "size", "tokens", "start", "epochs", "accuracy % [95% interval]", *figures, "minutes per fold")
     differences: list[str] = []
@@ -217,7 +222,7 @@ def brain(arguments: argparse.Namespace) -> None:
         weights = Path(given.get(name, arguments.output / BRAIN_STARTS.get(name, name) / "best"))
         starts = {"scratch": None} | ({"CIFAR-10": str(weights)} if weights.is_dir() else {})
         if len(starts) == 1:
-            print(f"(no CIFAR weights of {name} at {weights}: give --pretrained {name}=RUN/best)")
+            print(f"(no CIFAR-10 weights of {name} in {weights}: name them with --pretrained {name}=RUN/best)")
         for size in arguments.sizes:
             for start, pretrained in starts.items():
                 summary, minutes, tokens = folds(arguments, name, size, start, pretrained)
@@ -229,7 +234,7 @@ def brain(arguments: argparse.Namespace) -> None:
 
 
 def difference(output: Path, name: str, size: int, starts: Sequence[str]) -> str:
-    """What the second start adds to the accuracy of the first, image by image; copies are drawn together."""
+    """Paired difference in accuracy of the second start to the first; copies of an image are resampled together."""
     right = []
     for start in starts:
         with (output / together_of(name, size, start) / "evaluation" / "images.csv").open(encoding="utf-8") as stream:
@@ -243,14 +248,14 @@ def difference(output: Path, name: str, size: int, starts: Sequence[str]) -> str
 
 
 def together_of(name: str, size: int, start: str) -> str:
-    """The folder of all folds' predictions, and how the folds' runs begin."""
+    """Name of the folder of all folds' predictions, with which the names of their runs begin."""
     return f"brain_{name}_{size}_{start}"
 
 
 def folds(
     arguments: argparse.Namespace, name: str, size: int, start: str, pretrained: str | None
 ) -> tuple[dict[str, Any], float, int]:
-    """All folds of one model: the evaluation of their predictions together, minutes of one training, tokens."""
+    """Train all folds of a model; returns the evaluation of all predictions, minutes per training, and tokens."""
     label = together_of(name, size, start)
     rows: list[dict[str, str]] = []
     total = 0.0
@@ -283,7 +288,7 @@ def folds(
 
 
 def tokens_of(network: torch.nn.Module, size: int) -> int:
-    """Tokens of a square image."""
+    """Number of tokens of a square image."""
     rows, columns = token_grid(network.tokenizer, size, size)
     return rows * columns
 
@@ -295,14 +300,16 @@ def main() -> None:
     """Run one campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign", choices=list(CAMPAIGNS))
-    parser.add_argument("--root", type=Path, required=True, help="the images, a folder per class")
+    parser.add_argument("--root", type=Path, required=True, help="the images: an archive, or a folder per class")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_classification"))
-    parser.add_argument("--budget", default="30min", help="of each training (budget)")
-    parser.add_argument("--epochs", type=int, default=10, help="of each training (the others)")
-    parser.add_argument("--models", nargs="+", help="instead of the campaign's own")
+    parser.add_argument("--budget", default="30min", help="of each training (campaign budget)")
+    parser.add_argument("--epochs", type=int, default=10, help="of each training (other campaigns)")
+    parser.add_argument("--models", nargs="+", help="instead of those of the campaign")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="image sizes (brain)")
-    parser.add_argument("--pretrained", nargs="+", default=[], metavar="MODEL=RUN/best", help="weights (brain)")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="image sizes (campaign brain)")
+    parser.add_argument(
+        "--pretrained", nargs="+", default=[], metavar="MODEL=RUN/best", help="CIFAR-10 weights (campaign brain)"
+    )
     arguments, arguments.keys = parser.parse_known_args()
     began = time.monotonic()
     CAMPAIGNS[arguments.campaign](arguments)

@@ -1,14 +1,15 @@
-"""Masks without labels: how good are they, and how long do they take?
+"""Masks by clustering, without labels: how good they are, and how long they take.
 
     python benchmarks/clusters.py quality --brats data/brats2015 --acdc data/acdc_h5 --model runs/acdc_pretrain/best
     python benchmarks/clusters.py speed --slices 1000 --workers 2
     python benchmarks/clusters.py picture --output docs/results/clusters.png
 
-quality: the Dice of every method for one structure, the union of its classes: the whole tumor of BraTS 2015 in FLAIR,
-both ventricles of the ten patients of ACDC's val.list, the whole tumor of a phantom. Clusters are assigned by the
-labels of other patients (`segcct assign-clusters`). speed: the time of `segcct cluster-segment` for phantom slices of
-512 x 512 pixels, which are as many files and whose centers are fitted together. picture: a phantom's FLAIR slice with
-its tumor, and what the methods make of it.
+quality: a table per dataset; rows are methods, columns numbers of clusters, cells mean Dice with its 95% interval over
+    patients. All classes of a structure count as one: the whole tumor of BraTS 2015 in FLAIR, both ventricles of the
+    ten patients of ACDC's val.list, the whole tumor of a phantom. `segcct assign-clusters` decides by the labels of the
+    other patients which clusters are the structure.
+speed: seconds of `segcct cluster-segment` for phantom slices of 512 x 512 pixels, a file each, with one set of centers.
+picture: a figure of a phantom's FLAIR slice, its tumor, and the masks of three methods.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+from case_scores import mean_text
 from PIL import Image
 
 from segcct.cli import main as segcct
@@ -31,7 +33,6 @@ from segcct.evaluation.reference_folder import read_references
 from segcct.evaluation.scoring import read_mask, read_reference
 from segcct.hardware.processor import core_share, processor_name
 from segcct.metrics import dice
-from segcct.metrics.confidence_intervals import summarize
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 METHODS = ("fuzzy-kmeans", "kmeans", "otsu")
@@ -41,7 +42,7 @@ _SIDE = 300
 
 
 def run(*words: object) -> None:
-    """One command, which keeps what it has to say to itself. Raises `SystemExit` where it fails."""
+    """Run a command without its output on stdout. Raises `SystemExit` if it fails."""
     with redirect_stdout(io.StringIO()):
         code = segcct([str(word) for word in words])
     if code:
@@ -49,24 +50,22 @@ def run(*words: object) -> None:
 
 
 def score(folder: Path, data: Path, reading: list[object], method: list[object]) -> str:
-    """`0.754 [0.495, 1.000]`: mean Dice of the cases and its interval over patients."""
+    """`0.754 [0.495, 1.000]`: mean Dice of the cases, and its 95% interval over patients."""
     clusters, masks = folder / "clusters", folder / "masks"
     run("cluster-segment", "--input", data, "--output", clusters, "--overwrite", *reading, *method)
-    given = ["--reference", data, "--scheme", "binary", "--overwrite"]
-    run("assign-clusters", "--prediction", clusters, "--output", masks, *given)
+    reference = ["--reference", data, "--scheme", "binary"]
+    run("assign-clusters", "--prediction", clusters, "--output", masks, "--overwrite", *reference)
     predictions, scheme = read_predictions(masks), get_scheme("binary")
     references = read_references(data, predictions, None, scheme)
     found = {}
     for case, file in predictions.masks.items():
         mask = read_mask(file, scheme)
         found[case] = dice(mask.array > 0, read_reference(references[case], scheme, mask).array > 0)
-    stats = summarize(list(found.values()), [references[case].patient for case in found], bounds=(0, 1))
-    low, high = stats["ci95"]
-    return f"{stats['mean']:.3f} [{low:.3f}, {high:.3f}]"
+    return mean_text(found, {case: references[case].patient for case in found})
 
 
 def datasets(arguments: argparse.Namespace, folder: Path) -> dict[str, tuple[Path, list[object]]]:
-    """Name -> root, and how it is read: the structure's classes as one."""
+    """Name -> root, and options that read all classes of the structure as one."""
     found: dict[str, tuple[Path, list[object]]] = {}
     binary = ["--data.scheme", "binary", "--data.label_map"]
     if arguments.brats is not None:
@@ -106,7 +105,7 @@ def quality(arguments: argparse.Namespace) -> None:
 
 
 def speed(arguments: argparse.Namespace) -> None:
-    """Print the seconds of fitting and writing."""
+    """Print how many seconds fitting and writing take."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_slices(folder / "slices", arguments.slices)
@@ -121,11 +120,10 @@ def speed(arguments: argparse.Namespace) -> None:
 
 
 def picture(arguments: argparse.Namespace) -> None:
-    """Write one slice next to its reference, clusters and edges, as PNG."""
+    """Write a PNG of one slice next to its reference, clusters and edges."""
     from segcct import figures
     from segcct.figures.colors import class_colors
     from segcct.figures.drawing import draw_masks, draw_slice
-    from segcct.figures.panels import masks_of
     from segcct.figures.sheet import draw_sheet, encode
     from segcct.images.volume import Volume
 
@@ -141,9 +139,11 @@ def picture(arguments: argparse.Namespace) -> None:
         gray = figures.window(image).apply(image)
 
         def drawn(label: np.ndarray, fill: float) -> Image.Image:
-            """(X, Y, Z) class indices over the slice."""
+            """The slice with (X, Y, Z) class indices drawn over it."""
             shown = draw_slice(gray, (_SIDE, _SIDE * gray.shape[0] // gray.shape[1]))
-            draw_masks(shown, masks_of(label[..., place].T, names), class_colors(len(names)), fill=fill, line_px=0.8)
+            plane = label[..., place].T
+            masks = {name: plane == index for index, name in enumerate(names, start=1)}
+            draw_masks(shown, masks, class_colors(len(names)), fill=fill, line_px=0.8)
             return shown
 
         pictures = [("FLAIR of a phantom", drawn(np.zeros_like(tumor), 0)), ("whole tumor", drawn(1 * tumor, 0.35))]
@@ -155,14 +155,14 @@ def picture(arguments: argparse.Namespace) -> None:
     legend = dict(zip(names, class_colors(len(names)), strict=True))
     arguments.output.write_bytes(
         encode(
-            draw_sheet(pictures, "", "1 is the darkest cluster; the tumor and the edges have its color", legend),
+            draw_sheet(pictures, "", "1 is the darkest cluster; the tumor and the edges have its color", legend, {}),
             tuple(legend.values()),
         )
     )
 
 
 def draw_slices(folder: Path, count: int) -> None:
-    """FLAIR slices of a brain phantom, enlarged to 512 x 512, each with noise of its own, as 16-bit PNG."""
+    """Write FLAIR slices of a brain phantom as 16-bit PNG: enlarged to 512 x 512, each with its own noise."""
     from scipy.ndimage import zoom
 
     from segcct.images.volume import Volume
@@ -180,22 +180,22 @@ def draw_slices(folder: Path, count: int) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The two measurements."""
+    """Options of the three steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    good = steps.add_parser("quality")
-    good.add_argument("--brats", type=Path)
-    good.add_argument("--acdc", type=Path)
-    good.add_argument("--model", type=Path, help="a cct_unet model or a pre-training on ACDC")
-    good.set_defaults(run=quality)
-    drawn = steps.add_parser("picture")
-    drawn.add_argument("--output", type=Path, required=True, metavar="FILE.png")
-    drawn.set_defaults(run=picture)
-    fast = steps.add_parser("speed")
-    fast.add_argument("--slices", type=int, default=1000)
-    fast.add_argument("--workers", type=int, default=2)
-    fast.add_argument("--master", help="of Spark, in place of workers")
-    fast.set_defaults(run=speed)
+    step = steps.add_parser("quality")
+    step.add_argument("--brats", type=Path, help="folder of the BraTS 2015 cases")
+    step.add_argument("--acdc", type=Path, help="folder of the .h5 files of ACDC")
+    step.add_argument("--model", type=Path, help="cct_unet, or a pre-training: clusters of its tokens on ACDC")
+    step.set_defaults(run=quality)
+    step = steps.add_parser("picture")
+    step.add_argument("--output", type=Path, required=True, metavar="FILE.png")
+    step.set_defaults(run=picture)
+    step = steps.add_parser("speed")
+    step.add_argument("--slices", type=int, default=1000)
+    step.add_argument("--workers", type=int, default=2)
+    step.add_argument("--master", help="use Spark at this address instead of workers")
+    step.set_defaults(run=speed)
     return parser
 
 

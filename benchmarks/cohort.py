@@ -1,20 +1,21 @@
-"""Predict cohorts of drawn images: time against their number and against processes, and kills at random moments.
+"""Prediction of synthetic cohorts: how time grows with cases and processes, and what kills at random moments leave.
 
     python benchmarks/cohort.py --images 100 300 1000 --processes 1 2 3
-    python benchmarks/cohort.py --images 1000 --processes 1 --before ../segcct-0.1   # next to an earlier checkout
+    python benchmarks/cohort.py --images 1000 --processes 1 --before ../segcct-0.1   # compared with an earlier checkout
     python benchmarks/cohort.py --volumes 200 --processes 1 2
     python benchmarks/cohort.py --images 1000 --processes 2 --engines shards spark
     python benchmarks/cohort.py --kills 50
     python benchmarks/cohort.py --kills 50 --of worker
 
-The model is untrained: weights do not change how long it takes. Images are 256 by 256; `--image-size` is the network's.
-Times are those of whole commands, the start of Python and the imports included; next to them stands how long it takes
-until the first mask is written, and from the last one to the end. An engine is a row of `ENGINES`.
+Times: a row per engine (shards: one command per process, started together; or Spark), number of cases and number of
+processes. Seconds are those of the whole commands, including the start of Python; two more columns say how long it
+takes until the first mask is written, and from the last mask to the end. The model has random weights, which does not
+change the time. Images have 256 x 256 pixels; `--image-size` is the size at which the network sees them.
 
-A kill is SIGKILL to a prediction of 40 images at a moment drawn from its working time; `--continue` then ends it. After
-it every mask must be that of an undisturbed prediction, byte by byte, what was finished at the kill must not have been
-written again, and nothing but masks and tables may be in the folder. `--of worker` kills one of the two workers of a
-Spark cluster instead, with its executors: the command itself has to end well then.
+Kills: a prediction of 40 images is killed by SIGKILL at a random moment of its work, then finished with `--continue`.
+Afterwards, every mask must equal that of an undisturbed prediction byte by byte, masks finished before the kill must
+not have been written again, and the folder must hold nothing but masks and tables. `--of worker` kills one of two Spark
+workers with its executors instead; the command itself must then succeed.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from machine import environment
 from PIL import Image
+from untrained_model import write_untrained
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -45,8 +47,6 @@ from scripts.spark_cluster import cluster  # noqa: E402
 from segcct.config import DataSection  # noqa: E402
 from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
-from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model  # noqa: E402
-from segcct.models.zoo import create_model  # noqa: E402
 from segcct.predictions.case_journal import journals_in  # noqa: E402
 from segcct.predictions.outcome_table import OUTCOMES  # noqa: E402
 
@@ -60,12 +60,12 @@ Engine = Callable[[Arguments, int], list[Arguments]]
 
 
 class Killed(NamedTuple):
-    """What came of a kill."""
+    """The outcome of a kill."""
 
     finished: int
-    """Cases that were finished at that moment."""
+    """Cases that were finished before it."""
     problems: list[str]
-    """What is wrong afterwards."""
+    """What is wrong after the prediction was continued."""
 
 
 def _shards(predict: Arguments, processes: int) -> list[Arguments]:
@@ -83,7 +83,7 @@ ENGINES: dict[str, Engine] = {"shards": _shards, "spark": _spark}
 
 
 def write_images(folder: Path, count: int, *, seed: int = 0) -> Path:
-    """Images of two ellipses in noise, named `case_00000.png` and so on."""
+    """Write images of two ellipses in noise, named `case_00000.png` and so on."""
     folder.mkdir(parents=True)
     for number in range(count):
         Image.fromarray(_slice((SIDE, SIDE), np.random.default_rng([seed, number]))).save(
@@ -93,7 +93,7 @@ def write_images(folder: Path, count: int, *, seed: int = 0) -> Path:
 
 
 def write_volumes(folder: Path, count: int, *, seed: int = 0) -> Path:
-    """Volumes of such slices, as NIfTI."""
+    """Write NIfTI volumes of such slices."""
     folder.mkdir(parents=True)
     for number in range(count):
         generator = np.random.default_rng([seed, number])
@@ -113,7 +113,7 @@ def _slice(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray
 
 
 def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = False) -> Path:
-    """An untrained model of such images or volumes; returns its `best/`."""
+    """Write an untrained model of such images or volumes; returns its `best/`."""
     channels = {"gray": "*.nii.gz"} if volumes else {"gray": "images/{id}.png"}
     data = DataSection.model_validate({
         "layout": "paired" if volumes else "pictures", "root": "nowhere", "channels": channels,
@@ -121,32 +121,19 @@ def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = Fal
         "orientation": "native", "fit": "resize", "image_size": image_size,
         "intensity": {"rule": "clip", "low": 0, "high": 255},
     })  # fmt: skip
-    torch.manual_seed(0)
-    weights = create_model(name, 1, 3, image_size).state_dict()
-    card = ModelCard(
-        task="segmentation",
-        architecture=Architecture(name=name, in_channels=1, num_classes=3, image_size=image_size),
-        data=reading(data),
-        scheme=SchemeCard(name="custom", classes=CLASSES),
-        selected_on={},
-        data_fingerprint="",
-        provenance={},
-    )
-    save_model(folder / "best", weights, card)
-    return folder / "best"
+    return write_untrained(folder / "best", name, data)
 
 
 def predicting(model: Path, source: Path, output: Path, *more: str) -> Arguments:
-    """Arguments of `segcct`."""
+    """Arguments of `segcct` for a prediction."""
     return ["predict", "--model", str(model), "--input", str(source), "--output", str(output), "--no-quality", *more]
 
 
 def started(arguments: Arguments, root: Path = ROOT) -> subprocess.Popen[bytes]:
-    """A command of the checkout in `root`."""
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    """Start a command of the checkout in `root`."""
     return subprocess.Popen(
         [sys.executable, "-m", "segcct.cli", *arguments],
-        env=environment,
+        env=environment(PYTHONPATH=str(root)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -154,7 +141,7 @@ def started(arguments: Arguments, root: Path = ROOT) -> subprocess.Popen[bytes]:
 
 
 def seconds_of(commands: list[Arguments], root: Path = ROOT) -> float:
-    """Time until all of the commands have ended. Raises `RuntimeError` where one fails."""
+    """Run commands at the same time; seconds until all have ended. Raises `RuntimeError` if one fails."""
     began = time.monotonic()
     processes = [started(command, root) for command in commands]
     said = [process.communicate()[1] for process in processes]
@@ -164,7 +151,7 @@ def seconds_of(commands: list[Arguments], root: Path = ROOT) -> float:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
-    """Print a row for each engine, number of cases and number of processes."""
+    """Print a row per number of cases, engine and number of processes."""
     print(f"{arguments.model}, network of {arguments.image_size} px, {processor_name()}, {os.cpu_count()} cores")
     columns = ("engine", "cases", "processes", "seconds", "to the first mask", "after the last mask", "cases/s")
     print("|", " | ".join([*columns, "ms per case more than shards"]), "|\n" + "|---" * (len(columns) + 1) + "|")
@@ -198,7 +185,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
 
 @contextmanager
 def killed_command(predict: Arguments) -> Iterator[Kill]:
-    """Start a prediction; yields it and what kills it."""
+    """Start a prediction; yields it, and a function that kills it."""
     with ended(started(predict)) as process:
 
         def kill() -> None:
@@ -210,9 +197,9 @@ def killed_command(predict: Arguments) -> Iterator[Kill]:
 
 @contextmanager
 def killed_worker(predict: Arguments) -> Iterator[Kill]:
-    """Start a prediction on a cluster of two workers; yields it, and what kills a worker and waits for the command.
+    """Start a prediction on a cluster of two workers; yields it, and a function that kills a worker and waits.
 
-    What kills raises `RuntimeError` where the command fails for it.
+    The function raises `RuntimeError` if the command fails.
     """
     with cluster(2) as running, ended(started([*predict, "--engine", "spark", "--master", running.url])) as process:
 
@@ -230,7 +217,7 @@ KILLED = {"command": killed_command, "worker": killed_worker}
 
 @contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process is gone after the block."""
+    """The process, which is killed at the end of the block if it still runs."""
     with process:
         try:
             yield process
@@ -239,41 +226,42 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all that it started, if it still runs."""
+    """Kill a process, and all that it started, if it still runs."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for_cases(process: subprocess.Popen[bytes], output: Path) -> None:
-    """Until the first case of a prediction could begin."""
+    """Wait until a prediction is ready to begin with its first case."""
     while not list(output.glob(".cases-*.json")) and process.poll() is None:
         time.sleep(0.005)
 
 
 def kill_and_continue(of: str, predict: Arguments, output: Path, whole: dict[str, bytes], after_s: float) -> Killed:
-    """Kill `after_s` seconds after the first case could begin, go on, and look at the folder.
+    """Kill a prediction, continue it, and check the folder.
 
     Args:
-        of: a row of `KILLED`.
+        of: what is killed: a key of `KILLED`.
         predict: arguments of `segcct`.
-        output: their folder of masks, which is not there yet.
+        output: the folder of masks that they name, which does not exist yet.
         whole: name -> content of the masks of an undisturbed prediction.
-        after_s: seconds.
+        after_s: seconds from when the first case can begin to the kill.
     """
     with KILLED[of](predict) as (process, kill):
         wait_for_cases(process, output)
         with suppress(subprocess.TimeoutExpired):
             process.wait(after_s)
         finished = {name for journal in journals_in(output) for name in journal.rows()}
-        if not journals_in(output):  # it had ended before
+        if not journals_in(output):  # it ended before the kill
             finished = {Path(name).stem for name in whole}
         before = {name: (output / f"{name}.png").stat().st_ino for name in finished}
         kill()
     seconds_of([[*predict, "--continue"]])
-    problems = [f"{name} was done twice" for name in finished if (output / f"{name}.png").stat().st_ino != before[name]]
+    inodes = {name: (output / f"{name}.png").stat().st_ino for name in finished}
+    problems = [f"{name} was written twice" for name in finished if inodes[name] != before[name]]
     there = {file.name: file.read_bytes() for file in output.iterdir() if file.name != OUTCOMES}
     index, table = json.loads(there.pop("predictions.json")), there.pop("volumes.csv").decode()
-    problems += [f"{name} is another mask" for name in whole if there.get(name) != whole[name]]
+    problems += [f"{name} differs" for name in whole if there.get(name) != whole[name]]
     problems += [f"{name} is left behind" for name in there.keys() - whole.keys()]
     problems += [f"{name} is {entry['status']}" for name, entry in index["cases"].items() if entry["status"] != "done"]
     if len(table.splitlines()) != 1 + len(whole) * len(CLASSES):
@@ -282,7 +270,7 @@ def kill_and_continue(of: str, predict: Arguments, output: Path, whole: dict[str
 
 
 def kill_often(of: str, kills: int, seed: int, folder: Path) -> list[str]:
-    """Kill as often, print a line each, and return all that is wrong."""
+    """Kill N predictions, print a line for each, and return all problems."""
     model, source = write_model(folder, "cct_unet_t", SIDE), write_images(folder / "images", KILLED_IMAGES)
     seconds_of([predicting(model, source, folder / "whole")])
     whole = {file.name: file.read_bytes() for file in (folder / "whole").glob("*.png")}
@@ -298,7 +286,7 @@ def kill_often(of: str, kills: int, seed: int, folder: Path) -> list[str]:
         wrong += killed.problems
         print(
             f"kill {number + 1} after {after_s:.2f} of {seconds:.2f} s: {killed.finished} finished; "
-            f"{killed.problems or 'all right'}",
+            f"{killed.problems or 'as undisturbed'}",
             flush=True,
         )
         shutil.rmtree(output)
@@ -310,11 +298,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=[], help="numbers of 2-D images")
     parser.add_argument("--volumes", type=int, nargs="*", default=[], help="numbers of volumes")
     parser.add_argument("--processes", type=int, nargs="+", default=[1], help="numbers of processes")
-    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="default: all")
     parser.add_argument("--model", default="cct_unet_s")
-    parser.add_argument("--image-size", type=int, default=SIDE)
-    parser.add_argument("--before", type=Path, help="an earlier checkout, for a first row")
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--image-size", type=int, default=SIDE, help="of the network (default %(default)s)")
+    parser.add_argument("--before", type=Path, help="an earlier checkout, which is measured first")
+    parser.add_argument("--kills", type=int, default=0, help="number of kills (default %(default)s)")
     parser.add_argument("--of", choices=list(KILLED), default="command", help="what is killed (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -322,7 +310,7 @@ def main() -> None:
         measure(arguments, Path(folder) / "cohort")
         if arguments.kills:
             wrong = kill_often(arguments.of, arguments.kills, arguments.seed, Path(folder) / "kills")
-            sys.exit("\n".join(wrong))
+            sys.exit("\n".join(wrong) or None)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Images made worse, of random kind and strength: in [0, 1] in, in [0, 1] out; the mask stays what it was."""
+"""Corruptions of images in [0, 1], of random kind and strength; the mask stays the same."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
 
 
 def blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian, within slices."""
+    """Gaussian blur within slices."""
     return ndimage.gaussian_filter(image, (0, 6 * strength, 6 * strength, 0))
 
 
 def gamma(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A curve of contrast, up or down."""
+    """Gamma, in either direction."""
     return image ** np.exp(rng.choice([-1, 1]) * 1.4 * strength)
 
 
 def bias(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A slope of brightness across the image, as of a surface coil."""
+    """Brightness that changes across the image, as with a surface coil."""
     x, y = np.meshgrid(np.linspace(-1, 1, image.shape[1]), np.linspace(-1, 1, image.shape[2]), indexing="ij")
     angle = rng.uniform(0, 2 * np.pi)
     field = np.exp(2.5 * strength * (np.cos(angle) * x + np.sin(angle) * y))
@@ -37,12 +37,12 @@ def bias(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nda
 
 
 def ghosts(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Shifted copies, as of breathing."""
+    """Shifted copies, as from breathing."""
     return image + sum(0.7 * strength * np.roll(image, sign * image.shape[2] // 6, axis=2) for sign in (-1, 1))
 
 
 def coarse(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Fewer pixels, enlarged again."""
+    """Lower resolution: pixels left out, the others enlarged."""
     step = 1 + round(7 * strength)
     small = image[:, ::step, ::step]
     return small.repeat(step, axis=1).repeat(step, axis=2)[:, : image.shape[1], : image.shape[2]]
@@ -59,7 +59,7 @@ CORRUPTIONS: tuple[Callable[[np.ndarray, float, np.random.Generator], np.ndarray
 
 
 def corrupted(loaded: LoadedCase, draw: int) -> LoadedCase:
-    """One corruption of random kind and strength, a function of case and draw."""
+    """A corruption of random kind and strength, which depends only on the case id and `draw`."""
     digest = hashlib.sha256(f"{loaded.case.id} {draw}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     kind = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]

@@ -1,11 +1,14 @@
-"""Each backend and precision beside PyTorch in fp32: speed, and the Dice of its masks with PyTorch's.
+"""Speed of every export backend and precision, and how well its masks agree with those of PyTorch in fp32.
 
-    python benchmarks/export.py --model runs/NAME/best --input SCANS          # a trained model, and typical scans
-    python benchmarks/export.py --output runs/export_benchmark                # trains the demo's network for it first
+    python benchmarks/export.py --model runs/NAME/best --input SCANS          # a trained model and typical scans
+    python benchmarks/export.py --output runs/export_benchmark                # trains the demo's network first
 
-Slices of the scans, prepared as for prediction, go through every network in turn, so that a disturbance hits all of
-them; the fastest round counts. int8 is calibrated by slices of the same scans. Agreement says nothing about a network
-that is not trained, whose masks are noise.
+Table: a row per backend and precision, with milliseconds per slice, speed relative to PyTorch in fp32, the fraction of
+pixels of the same class, and the Dice of both masks.
+
+Protocol: slices of the scans, prepared as for prediction, go through all networks in turns, so that a disturbance of
+the machine affects all of them; the fastest round counts. int8 is calibrated with slices of the same scans. Use a
+trained model: masks of an untrained one are noise, whose agreement means nothing.
 """
 
 from __future__ import annotations
@@ -38,19 +41,22 @@ DEMO = Path(__file__).parents[1] / "segcct" / "demo" / "segmentation.yaml"
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="best/ of a run; default: one is trained on phantoms")
-    parser.add_argument("--input", type=Path, help="scans of the model's layout; default: the training data")
-    parser.add_argument("--output", type=Path, default=Path("runs/export_benchmark"), help="where files go")
-    parser.add_argument("--size", type=int, help="of the slices, in pixels; default: that of the training")
+    parser.add_argument("--model", type=Path, help="best/ of a run; default: the demo's network, trained on phantoms")
+    parser.add_argument("--input", type=Path, help="scans of the model's layout; default: the phantoms")
+    parser.add_argument("--output", type=Path, default=Path("runs/export_benchmark"), help="folder for all files")
+    parser.add_argument("--size", type=int, help="height and width of the slices in pixels; default: as trained")
     parser.add_argument("--slices", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.model is not None and arguments.input is None:
+        parser.error("--model needs --input")
+    return arguments
 
 
 class InBf16(nn.Module):
-    """A network under autocast."""
+    """A network in bf16."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class InBf16(nn.Module):
 
 
 def phantom_run(output: Path) -> tuple[Path, Path]:
-    """The best/ folder of the demo's segmentation, trained on phantoms, and their folder."""
+    """The best/ folder of the demo's network, trained on phantoms, and the folder of the phantoms."""
     data = output / "phantom"
     if not data.exists():
         write_phantom("brats", data, 12, seed=0, reduce=2)
@@ -71,7 +77,7 @@ def phantom_run(output: Path) -> tuple[Path, Path]:
 
 
 def contestants(model: Path, source: Path, output: Path, size: int | None) -> dict[str, nn.Module]:
-    """The networks by backend and precision; PyTorch in fp32 first."""
+    """Backend and precision -> network; PyTorch in fp32 first."""
     network = Predictor.load(model, InferenceSettings(precision="fp32", device="cpu")).network
     networks: dict[str, nn.Module] = {"torch fp32": network, "torch bf16": InBf16(network)}
     for kind in ("fp32", "int8"):
@@ -84,7 +90,7 @@ def contestants(model: Path, source: Path, output: Path, size: int | None) -> di
                 name = precision if kind == "fp32" else {"fp32": "int8", "bf16": "int8 and bf16"}[precision]
                 try:
                     networks[f"{backend} {name}"] = backend_network(backend, exported, file, precision)
-                except CheckpointError as error:  # such as int8 and bf16 without instructions for bf16
+                except CheckpointError as error:  # such as bf16 on a processor without bf16 instructions
                     print(f"{backend} {name}: {error}")
     return networks
 
@@ -93,8 +99,10 @@ def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    model, source = (arguments.model, arguments.input) if arguments.model else phantom_run(arguments.output)
-    source = arguments.input or source
+    model, source = arguments.model, arguments.input
+    if model is None:
+        model, phantoms = phantom_run(arguments.output)
+        source = source or phantoms
     networks = contestants(model, source, arguments.output, arguments.size)
     predictor = Predictor.load(model, InferenceSettings(precision="fp32", device="cpu"))
     size = read_exported(arguments.output / "fp32.onnx").size[0]

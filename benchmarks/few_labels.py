@@ -1,21 +1,30 @@
-"""What unlabeled patients add where labels are few: ACDC with 3 or 7 of the 70 patients labeled, the others without.
+"""What unlabeled patients add when labels are few: ACDC with 3 or 7 of the 70 training patients labeled.
 
     python benchmarks/few_labels.py --root data/acdc_h5 --minutes 30
+    python benchmarks/few_labels.py --root data/acdc_h5 --methods scratch mae m2d --against scratch
 
-Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
-and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes, and go on by AdamW with
-the encoder's blocks, whatever the others train by. `scratch` has these blocks and AdamW too, and random weights for all
-of the minutes: what a pre-training is to be compared with (`--methods scratch mae m2d --against scratch`). `scanner`,
-`elastic` and `synthesize` are kinds of augmentation: as if from another scanner, more elastic deformation, and deformed
-masks with the images that a generator makes of them. `mae+teacher` does both, and so on.
-Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
-minutes, or, with --epochs, equally many steps; the generator of `cycle` and `synthesize` comes on top. The settings are
-chosen beforehand, or by `--choosing` on the patients that are not labeled, and nothing is selected: the weights are
-those at the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias field
-and noise (shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes,
-averaged over draws; intervals and differences to `--against` are over patients; `--methods mae m2d --against mae`
-compares these two. `--shift` shifts the unlabeled patients too. Trainings that are there are used where they are of the
-same settings, else refused; those of another machine or precision are in a folder of their own.
+Methods, which can be combined with `+` (`mae+teacher`):
+    supervised  learns from the labeled patients alone
+    teacher     learns from the unlabeled patients too, by pseudo-labels of a teacher
+    cycle       learns from the unlabeled patients too, by reconstructing their images from the masks
+    mae, m2d    pre-trains on the patients of train.list without labels for `--pretrain-minutes` of the minutes, then
+                trains by AdamW, with the encoder's blocks
+    scratch     trains by AdamW, with the encoder's blocks, from random weights: the reference of mae and m2d
+    scanner     augments images as if they came from other scanners
+    elastic     augments by elastic deformation
+    synthesize  augments by deformed masks, and images that a generator synthesizes from them
+
+Protocol: three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All methods train for the
+same minutes or, with `--epochs`, the same number of steps; the generator of `cycle` and `synthesize` is extra. Nothing
+is selected: the weights are those at the end. They are evaluated on the images of the ten patients of val.list as they
+are, and shifted by gamma, a smooth bias field and noise (shift.py). `--choosing` evaluates on the unlabeled training
+patients instead, to choose settings. `--shift` shifts the unlabeled patients during training too.
+
+Tables: a row per method and draw, then a row per method. Dice is the mean over cases of each case's mean over classes,
+averaged over draws; intervals and paired differences to `--against` are over patients.
+
+Finished trainings are not repeated; if their settings differ, the program stops. Every machine and precision has its
+own folder of results.
 """
 
 from __future__ import annotations
@@ -26,8 +35,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from case_scores import Scores, averaged, difference_text, mean_text
 from machine import folder_here, machine
-from shift import Scores, difference, write_shifted
+from shift import write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
 from segcct.config import DataSection, PretrainingConfig, ReconstructionConfig, SegmentationConfig, settings
@@ -39,7 +49,6 @@ from segcct.inference.postprocessing import postprocess
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import VIEWS
 from segcct.metrics import class_dice
-from segcct.metrics.confidence_intervals import interval
 from segcct.preparation.cached_cases import prepare_cases
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.run_folder import RunFolder
@@ -49,7 +58,7 @@ SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
 PRETRAINED = ("mae", "m2d", "m2d_all")
 SCRATCH = "scratch"
 FINE_TUNING = {"train.optimizer": "adamw", "train.lr": 7e-4, "train.warmup": 0.1}
-"""Gentler than from random weights: a third of the learning rate, and no orthogonal updates."""
+"""Smaller steps than from random weights: a third of the learning rate, and AdamW instead of Muon."""
 SYNTHESIZE = "synthesize"
 AUGMENTED: dict[str, dict[str, Any]] = {
     "scanner": {"augment.scanner": 0.5},
@@ -60,21 +69,21 @@ METHODS = (SUPERVISED, TEACHER, CYCLE, *PRETRAINED, SCRATCH, *AUGMENTED)
 
 
 def method_of(text: str) -> str:
-    """One of `METHODS`, or several with `+` between them. Raises `argparse.ArgumentTypeError`."""
+    """One of `METHODS`, or several joined by `+`. Raises `argparse.ArgumentTypeError`."""
     parts = text.split("+")
     starts = {*parts} & {*PRETRAINED, SCRATCH}
     if not set(parts) <= {*METHODS} or {TEACHER, CYCLE} <= {*parts} or len(starts) > 1:
-        raise argparse.ArgumentTypeError(f"{text}: methods that go together of {', '.join(METHODS)}")
+        raise argparse.ArgumentTypeError(f"{text} is not a valid combination of {', '.join(METHODS)}")
     return text
 
 
 def pretrained_by(method: str) -> list[str]:
-    """The pre-training among its parts, if there is one."""
+    """The pre-training among the parts of a method; empty if there is none."""
     return [part for part in method.split("+") if part in PRETRAINED]
 
 
 def data_of(root: Path, labeled: int, draw: int) -> dict[str, Any]:
-    """The data section with the labeled patients of one draw, evaluated on val.list, without unlabeled cases."""
+    """The data section: the labeled patients of one draw train, those of val.list validate, no unlabeled cases."""
     data: dict[str, Any] = settings.read_yaml(CONFIGS / "acdc_few_labels.yaml")["data"]
     listed = CONFIGS / "splits" / f"acdc_{labeled}_labeled_{draw}.txt"
     split = {"kind": "lists", "train_list": str(listed), "val_list": str(root / "val.list")}
@@ -82,14 +91,14 @@ def data_of(root: Path, labeled: int, draw: int) -> dict[str, Any]:
 
 
 def shifted_root(data: Mapping[str, Any], output: Path) -> Path:
-    """A copy of the dataset in which every patient but the labeled ones is shifted."""
+    """A copy of the dataset in which all patients except the labeled ones are shifted."""
     section = DataSection.model_validate(data)
     labeled = Path(data["split"]["train_list"]).read_text(encoding="utf-8").split()
     return write_shifted(find_cases(section), labeled, output)
 
 
 def schedule(name: str, arguments: argparse.Namespace, part: float = 1.0) -> dict[str, Any]:
-    """Equally many minutes or steps for every training, or a part of them, and one validation at the end."""
+    """Config keys of a training: its name, `part` of the minutes or epochs, and one validation at the end."""
     length = {"train.epochs": max(1, round(part * (arguments.epochs or 0))), "train.budget": None}
     return {
         "run.root": str(arguments.output),
@@ -101,16 +110,18 @@ def schedule(name: str, arguments: argparse.Namespace, part: float = 1.0) -> dic
 
 
 def generator(data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
-    """The generator of the labeled patients."""
+    """The generator, trained on the labeled patients."""
     base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
-    overrides = schedule(name, arguments) | {"augment.intensity": 0.3}  # it will meet slices changed like that
+    overrides = schedule(name, arguments) | {"augment.intensity": 0.3}  # as the slices that it will see
     return trained(settings.build(ReconstructionConfig, content, overrides, source="benchmark"))
 
 
 def encoder(method: str, arguments: argparse.Namespace) -> RunFolder:
-    """The encoder that the patients of train.list trained without labels. Those of val.list train nothing and select
-    nothing, but how well their blocks are filled is in metrics.csv."""
+    """The encoder, pre-trained on the patients of train.list without labels.
+
+    Those of val.list validate it, for metrics.csv; they select nothing.
+    """
     content, root = settings.read_yaml(CONFIGS / "acdc_pretrain.yaml"), arguments.root
     split = {"kind": "lists", **{f"{each}_list": str(root / f"{each}.list") for each in ("train", "val")}}
     content["data"] = {**content["data"], "root": str(root), "split": split}
@@ -124,7 +135,7 @@ def encoder(method: str, arguments: argparse.Namespace) -> RunFolder:
 
 
 def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
-    """The segmenter of one draw, by one method; its run has the method's name and this one."""
+    """The segmenter of one draw, trained by one method, in the run METHOD_NAME."""
     content = {**settings.read_yaml(CONFIGS / "acdc_few_labels.yaml"), "data": data}
     parts, part = method.split("+"), 1.0
     overrides: dict[str, Any] = {"train.pictures": 0, "model.name": arguments.model}
@@ -141,7 +152,7 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
         overrides |= AUGMENTED[augmentation]
     unlabeled = next(filter((TEACHER, CYCLE).__contains__, parts), None)
     if unlabeled is None:
-        # Its batches are as large as those of the others, which are half unlabeled, and an epoch has as many.
+        # Batches of the other methods are half unlabeled: the same batch size, and as many batches per epoch.
         doubled = {name: 2 * int(content["train"][name]) for name in ("batch_size", "slices_per_epoch")}
         overrides |= {"train.unlabelled.method": "none"} | {f"train.{name}": value for name, value in doubled.items()}
     else:
@@ -149,15 +160,14 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     if SYNTHESIZE in parts:
         overrides["augment.generator"] = str(generator(data, f"m2i_{name}", arguments).best)
     if CYCLE in parts:
-        painter = generator(data, f"m2i_{name}", arguments)
-        overrides |= {"train.unlabelled.model": str(painter.best), "train.unlabelled.weight": arguments.cycle_weight}
-        overrides["train.windows"] = {}  # which need labels or pseudo-labels
+        best = generator(data, f"m2i_{name}", arguments).best
+        overrides |= {"train.unlabelled.model": str(best), "train.unlabelled.weight": arguments.cycle_weight}
+        overrides["train.windows"] = {}  # windows need labels or pseudo-labels
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 
 
 def evaluated_cases(data: Mapping[str, Any], choosing: bool) -> list[PreparedCase]:
-    """The cases of val.list; where settings are chosen those of train.list that are not labeled, whose labels no
-    training opens."""
+    """The cases of val.list; with `choosing`, the unlabeled ones of train.list, whose labels no training reads."""
     section = DataSection.model_validate(data)
     cases = find_cases(section)
     splits = make_splits(cases, section)
@@ -169,7 +179,7 @@ def evaluated_cases(data: Mapping[str, Any], choosing: bool) -> list[PreparedCas
 
 
 def scores_of(run: RunFolder, cases: Sequence[PreparedCase], arguments: argparse.Namespace) -> Scores:
-    """Mean Dice over the classes of each case that holds one."""
+    """Case -> its mean Dice over classes; cases without any class are left out."""
     predictor = Predictor.load(run.best, InferenceSettings(tta=arguments.tta))
     size, steps = predictor.preparation.image_size, predictor.steps(keep_largest=arguments.keep_largest)
     scores = {}
@@ -183,44 +193,42 @@ def scores_of(run: RunFolder, cases: Sequence[PreparedCase], arguments: argparse
     return scores
 
 
-def over_draws(scores: Sequence[Scores]) -> Scores:
-    """Each case's mean."""
-    return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
-
-
-def mean(scores: Scores, patients: Mapping[str, str]) -> str:
-    """`0.812 [0.790, 0.830]` over patients."""
-    values = np.array(list(scores.values()))
-    low, high = interval(values, [patients[name] for name in scores])
-    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
-def main() -> None:
-    """Print the table of one number of labeled patients."""
+def options() -> argparse.ArgumentParser:
+    """Options of this program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_few_labels"))
-    parser.add_argument("--labeled", type=int, choices=[3, 7], default=7, help="patients (default %(default)s)")
-    parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], help="which draws of them")
-    some = f"of {', '.join(METHODS)}; or several with + between them (default {SUPERVISED} {TEACHER})"
+    parser.add_argument("--labeled", type=int, choices=[3, 7], default=7, help="labeled patients (default %(default)s)")
+    parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], help="draws of labeled patients")
+    some = f"of {', '.join(METHODS)}; or several joined by + (default {SUPERVISED} {TEACHER})"
     parser.add_argument("--methods", nargs="+", type=method_of, default=[SUPERVISED, TEACHER], help=some)
     against = "method that the others are compared with (default %(default)s)"
     parser.add_argument("--against", type=method_of, default=SUPERVISED, help=against)
-    parser.add_argument("--cycle-weight", type=float, default=0.1)
-    parser.add_argument("--shift", action="store_true", help="the unlabeled patients are shifted too")
-    parser.add_argument("--minutes", type=float, default=30, help="of each training (default %(default)s)")
-    parser.add_argument("--pretrain-minutes", type=float, default=20, help="of these (default %(default)s)")
-    parser.add_argument("--epochs", type=int, help="length in epochs instead")
-    choosing = "to choose settings: score the patients of train.list that are not labeled instead of val.list"
+    parser.add_argument("--cycle-weight", type=float, default=0.1, help="weight of the loss of cycle")
+    parser.add_argument("--shift", action="store_true", help="shift the unlabeled patients during training too")
+    parser.add_argument("--minutes", type=float, default=30, help="of each method (default %(default)s)")
+    part = "of these, for the pre-training of mae and m2d (default %(default)s)"
+    parser.add_argument("--pretrain-minutes", type=float, default=20, help=part)
+    parser.add_argument("--epochs", type=int, help="of each method, instead of minutes")
+    choosing = "evaluate on the unlabeled patients of train.list instead of val.list, to choose settings"
     parser.add_argument("--choosing", action="store_true", help=choosing)
-    parser.add_argument("--tta", choices=list(VIEWS), default="none", help="as in predict")
-    parser.add_argument("--keep-largest", action="store_true", help="as in predict")
-    parser.add_argument("--model", default="cct_unet_s")
+    parser.add_argument("--tta", choices=list(VIEWS), default="none", help="as of segcct predict")
+    parser.add_argument("--keep-largest", action="store_true", help="as of segcct predict")
+    parser.add_argument("--model", default="cct_unet_s", help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main() -> None:
+    """Train, evaluate, and print both tables."""
+    parser = options()
     arguments = parser.parse_args()
+    if any(map(pretrained_by, arguments.methods)):
+        if arguments.shift:
+            parser.error("--shift cannot be combined with mae, m2d and m2d_all, which read the images unshifted")
+        if arguments.pretrain_minutes >= arguments.minutes:
+            parser.error(f"--pretrain-minutes must be less than --minutes ({arguments.minutes:g})")
     arguments.output = folder_here(arguments.output)
-    if arguments.shift and any(map(pretrained_by, arguments.methods)):
-        parser.error("--shift leaves the images of a pre-training as they are")
     precision = InferenceSettings().choice
     print(f"{machine()['processor']}, {precision.precision} ({precision.reason}); {arguments.model}, last weights; tta "
           f"{arguments.tta}{', largest components' if arguments.keep_largest else ''}\n")  # fmt: skip
@@ -243,20 +251,19 @@ def main() -> None:
             means = " | ".join(f"{np.mean(list(scores.values())):.3f}" for scores in (plain, other))
             spent = minutes(run) + sum(minutes(encoder(each, arguments)) for each in pretrained_by(method))
             print(f"| {method} | {arguments.labeled} | {draw} | {means} | {spent:.1f} |", flush=True)
-        found[method] = over_draws([each[0] for each in by_draw]), over_draws([each[1] for each in by_draw])
+        found[method] = averaged([each[0] for each in by_draw]), averaged([each[1] for each in by_draw])
     print_summary(found, patients, arguments.against)
 
 
 def print_summary(found: Mapping[str, tuple[Scores, Scores]], patients: Mapping[str, str], base: str) -> None:
-    """Every method over all draws, and against `base`."""
+    """Print every method over all draws, compared with `base`."""
     print(f"\n| method | Dice [95%] | against {base} | Dice, shifted [95%] | against {base} |")
     print("|---|---|---|---|---|")
     for method, scores in found.items():
         cells = []
         for kind, each in enumerate(scores):
-            against = found.get(base)
-            told = "" if against is None or method == base else difference(each, against[kind], patients)
-            cells += [mean(each, patients), told]
+            compared = base in found and method != base
+            cells += [mean_text(each, patients), difference_text(each, found[base][kind], patients) if compared else ""]
         print(f"| {method} | {' | '.join(cells)} |")
 
 

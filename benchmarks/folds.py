@@ -1,11 +1,16 @@
-"""Cross-validation of ACDC in its slice form: out-of-fold scores, what ensembles and test-time augmentation change on
-the ten patients of val.list, which no model has seen, and how well the Dice of the ensemble there is estimated.
+"""Cross-validation on ACDC: out-of-fold Dice, what ensembles and test-time augmentation add, and estimated Dice.
 
-    python benchmarks/folds.py --root ../shared/data/acdc_h5 --budget 10min --results docs/results/folds.md
+    python benchmarks/folds.py --root data/acdc_h5 --budget 10min --results docs/results/folds.md
 
-Three folds of the patients of train.list, each for the budget; a cross-validation that is there already is resumed,
-or refused where its settings are others; that of another machine or precision has a folder of its own.
-All differences are paired: per volume the mean Dice of the three classes, intervals by patient.
+Protocol: the patients of train.list are split into three folds, and each fold is trained for the budget. The models,
+their ensemble and test-time augmentation are then compared on the ten patients of val.list, which no model has seen;
+there, the Dice of the ensemble is also estimated without a reference, and compared with the actual Dice.
+
+The page has a section for each. Dice is a volume's mean over the three classes; differences are paired by volume;
+intervals are over patients.
+
+An interrupted cross-validation is resumed; if its settings differ, the program stops. Every machine and precision has
+its own folder of results.
 """
 
 from __future__ import annotations
@@ -54,19 +59,19 @@ class Model:
     name: str
     scores: Scores
     splits: Splits
-    """Which case is whose; two patients with the same images are one (`data.patient`)."""
+    """They say whose each case is; two patients with the same images count as one (`data.patient`)."""
 
     def means(self) -> list[float]:
         """Mean Dice of each volume."""
         return [float(np.mean(list(own.values()))) for _, own in sorted(self.scores.items())]
 
     def of_patients(self) -> list[str]:
-        """Whose volume each is."""
+        """The patient of each volume."""
         return [self.splits.patient_of(case) for case in sorted(self.scores)]
 
 
 def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, SegmentationConfig]:
-    """The folds, trained now or earlier, and their configuration. Raises `RunError` where theirs is another."""
+    """The folds, trained now or earlier, and their configuration. Raises `RunError` if their settings differ."""
     overrides = {
         "data.root": str(arguments.root),
         "data.split.train_list": str(arguments.root / "train.list"),
@@ -88,7 +93,7 @@ def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, Segment
 
 
 def scored(models: list[Path], tta: str, splits: list[Path], root: Path, output: Path) -> Scores:
-    """Predict and evaluate the test split."""
+    """Predict the test split and evaluate the masks."""
     predictor = Predictor.load(models, InferenceSettings(tta=tta))
     request = resolve(predictor.card, root, splits_files=splits, split="test")
     predictions = predict_folder(predictor, request, output / "predictions", existing="replace")
@@ -107,7 +112,7 @@ def scores_in(evaluation: Path) -> Scores:
 
 
 def mean_of(models: list[Model], name: str) -> Model:
-    """A model as good as some are on average, volume by volume."""
+    """A model whose scores are the average of the scores of others."""
     cases = models[0].scores
     scores = {
         case: {each: float(np.mean([model.scores[case][each] for model in models])) for each in cases[case]}
@@ -117,7 +122,7 @@ def mean_of(models: list[Model], name: str) -> Model:
 
 
 def row_of(model: Model) -> str:
-    """Dice with its interval, and of each class."""
+    """Row of a table: Dice with its interval, and the Dice of each class."""
     found = summarize(model.means(), model.of_patients(), bounds=(0, 1))
     low, high = found["ci95"]
     classes = (np.mean([own[name] for own in model.scores.values() if name in own]) for name in CLASSES)
@@ -129,7 +134,7 @@ def row_of(model: Model) -> str:
 
 
 def difference_of(name: str, first: Model, second: Model) -> str:
-    """First minus second."""
+    """Row of a table: the first model minus the second."""
     found: Paired = paired(first.means(), second.means(), first.of_patients())
     low, high = found["ci95"]
     interval = "not defined" if low is None or high is None else f"{low:+.4f}, {high:+.4f}"
@@ -139,7 +144,7 @@ def difference_of(name: str, first: Model, second: Model) -> str:
 
 
 def estimates_of(bests: list[Path], root: Path) -> str:
-    """Estimates of the ensemble's Dice without a reference, each by a fit without its patient, as Markdown."""
+    """Markdown table of how well the ensemble's Dice is estimated, each patient by a fit to the others."""
     ensemble = UnseenCases.of_ensemble(bests, Predictor.load(bests, InferenceSettings()), root)
     outcomes = measure_cases(ensemble)
     assert not failures(outcomes), failures(outcomes)
@@ -184,44 +189,41 @@ def sections(arguments: argparse.Namespace) -> list[str]:
         difference_of("ensemble with flips minus single model", whole_flips, plain),
     ]
     train, network = config.train, load_card(bests[0]).architecture.name
+    trained_in = settings.load(SegmentationConfig, runs[0].config).train.precision
     patients, tested = len({*out_of_fold.of_patients()}), len({*whole.of_patients()})
     return [
         "# Folds, ensembles and test-time augmentation: ACDC",
         f"`{network}`, {len(runs)} folds of {patients} patients, {train.budget or 0:g} s each ({epochs} epochs); "
-        f"trained in {load_precision(runs[0].config)}, predicted in {InferenceSettings().precision}, "
+        f"trained in {trained_in}, predicted in {InferenceSettings().precision}, "
         f"on {machine(arguments.keys)['processor']}.",
         f"```sh\n{command}\n```",
         "## Out of fold",
-        f"{len(out_of_fold.scores)} volumes of {patients} patients, each by the model that was not trained on it. The "
-        "same cases selected the weights.",
+        f"{len(out_of_fold.scores)} volumes of {patients} patients, each segmented by the model that was not trained "
+        "on it. The same cases selected that model's weights.",
         "\n".join([head, rule, row_of(out_of_fold)]),
         f"## {tested} patients that no model has seen",
-        f"{len(whole.scores)} volumes. The row of the mean is what one model reaches on average.",
+        f"{len(whole.scores)} volumes. The row of the mean says what a single model reaches on average.",
         "\n".join([head, rule, *(row_of(model) for model in models.values())]),
-        "Differences of the mean Dice per volume, 95% interval by patient, volumes that get better and worse, and "
-        "Wilcoxon's p over patients. *Single model* is the mean of the scores of the folds.",
+        "Differences in mean Dice per volume with 95% intervals over patients, numbers of volumes that get better and "
+        "worse, and p of Wilcoxon's test over patients. *Single model* is the mean of the scores of the folds.",
         "\n".join(["| | difference [95% interval] | better, worse | p |", "|---|---|---|---|", *differences]),
         "## Quality of the ensemble's masks, estimated without a reference",
-        "The same volumes, each class by itself; every estimate is by a fit without its patient. *Members* is the Dice "
-        "of the members' masks with each other. AUROC is for Dice below 0.7. AURC is the mean of 1 - Dice of the masks "
-        "that are kept, over all fractions of them, highest estimate first: lower is better.",
+        "The same volumes, each class separately; every patient's Dice is estimated by a fit to the other patients. "
+        "*Members* is the Dice between the masks of the members. AUROC is for finding masks with a Dice below 0.7. "
+        "AURC is the mean of 1 - Dice of the masks that are kept, over all fractions kept, highest estimates first: "
+        "lower is better.",
         estimates_of(bests, arguments.root),
     ]
 
 
-def load_precision(config: Path) -> str:
-    """The precision that a run was trained in."""
-    return settings.load(SegmentationConfig, config).train.precision
-
-
 def main() -> None:
-    """Train, predict, print the page, and write it."""
+    """Train, predict, and print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_folds"))
-    parser.add_argument("--results", type=Path, help="where the page is written, such as docs/results/folds.md")
-    parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--budget", default="10min", help="of each fold")
+    parser.add_argument("--results", type=Path, help="write the page to this file too, such as docs/results/folds.md")
+    parser.add_argument("--folds", type=int, default=3, help="number of folds (default %(default)s)")
+    parser.add_argument("--budget", default="10min", help="of each fold (default %(default)s)")
     arguments, arguments.keys = parser.parse_known_args()
     arguments.output = folder_here(arguments.output, arguments.keys)
     parts = [part if "|" in part or "```" in part else fill(part, 120) for part in sections(arguments)]

@@ -1,10 +1,13 @@
-"""Run every command into a full, a read-only or a vanishing folder: one line that names the folder, no traceback.
+"""Run every command with its output in a full, read-only or vanishing folder: it must end with one clear message.
 
     python benchmarks/full_disk.py --disks 50 --seed 0
 
-As root on Linux the folder is a small file system in memory (tmpfs), full after some kilobytes or mounted read-only;
-elsewhere a full disk is imitated by a limit of the file size (RLIMIT_FSIZE), and read-only by permissions. A vanishing
-folder is removed again and again while the command runs: it may be made anew and the command succeed.
+A command must fail with exit code 1 and a message that names the folder, without a traceback. A vanishing folder is
+removed again and again while the command runs; here the command may also succeed.
+
+For root on Linux, the folder is a small file system in memory (tmpfs), full after some kilobytes or mounted read-only.
+Elsewhere, a limit of the file size (RLIMIT_FSIZE) stands in for a full disk, and permissions make the folder read-only.
+Prints a line per folder and the number of failures; exit code 1 if there are any.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +35,7 @@ _FILLED_KB = 4
 
 
 def commands() -> dict[str, tuple[list[str], int]]:
-    """Name -> arguments that write below `disk`, and kilobytes that are surely too few."""
+    """Name -> arguments that write below `disk`, and a number of kilobytes that is too small for the output."""
     seg, m2i, cls = (f"runs/{name}/best" for name in ("seg", "m2i", "cls"))
     keys = ["--run.root", DISK, "--data.cache", f"{DISK}/cache"]
     masks = ["--prediction", "masks", "--reference", "scans"]
@@ -61,7 +65,7 @@ def commands() -> dict[str, tuple[list[str], int]]:
 
 @contextmanager
 def folder_of(kind: str, work: Path, kilobytes: int) -> Iterator[Path]:
-    """A folder of that kind; where no file system can be mounted, an ordinary one."""
+    """A folder of that kind; an ordinary one if no file system can be mounted."""
     disk = work / DISK
     disk.mkdir()
     mounted = kind != "vanishing" and _mount(disk, kind, kilobytes)
@@ -90,7 +94,7 @@ def _mount(disk: Path, kind: str, kilobytes: int) -> bool:
     options = f"size={kilobytes + _FILLED_KB}k"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], check=False).returncode != 0:
         return False
-    (disk / "filled").write_bytes(bytes(_FILLED_KB * 1024))  # tmpfs of size 0 would be without a limit
+    (disk / "filled").write_bytes(bytes(_FILLED_KB * 1024))  # a tmpfs of size 0 has no limit
     if kind == "read-only":
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     return True
@@ -101,10 +105,10 @@ def _keep_removing(disk: Path, stop: threading.Event) -> None:
         shutil.rmtree(disk, ignore_errors=True)
 
 
-def tried(name: str, kind: str, share: float, work: Path) -> list[str]:
-    """What is wrong with how a command ends."""
+def tried(name: str, kind: str, fraction: float, work: Path) -> list[str]:
+    """What is wrong with how a command ends that has a fraction of the kilobytes in `commands`."""
     arguments, kilobytes = commands()[name]
-    room = int(kilobytes * share) // 4 * 4
+    room = int(kilobytes * fraction) // 4 * 4
     log = work.with_name("log")
     with folder_of(kind, work, room) as disk:
         limits = kind == "full" and not os.path.ismount(disk)
@@ -118,14 +122,15 @@ def tried(name: str, kind: str, share: float, work: Path) -> list[str]:
         try:
             status: int | str = process.wait(timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            status = "a command that does not end"
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()  # or the folder could not be unmounted
+            status = f"none after {_SECONDS} s"
     text = log.read_text(errors="replace")
     problems = [] if status == 1 or (kind == "vanishing" and status == 0) else [f"exit status {status}"]
     if "Traceback" in text:
         problems.append("a traceback")
-    told = text[text.find(f"segcct {name.split()[0]}: ") :]
-    if status == 1 and DISK not in told:
+    message = text[text.find(f"segcct {name.split()[0]}: ") :]
+    if status == 1 and DISK not in message:
         problems.append("the folder is not named")
     if problems:
         print(text[-3000:], flush=True)
@@ -133,10 +138,11 @@ def tried(name: str, kind: str, share: float, work: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--disks", type=int, default=50)
+    """Try commands and kinds of folders in random order; 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--disks", type=int, default=50, help="number of folders (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--command", action="append", default=[], help="only this command (may be given several times)")
+    parser.add_argument("--command", action="append", choices=list(commands()), help="only this one; can be repeated")
     arguments = parser.parse_args()
     rng, failures = random.Random(arguments.seed), 0
     with tempfile.TemporaryDirectory(prefix="segcct-disks-") as home:
@@ -145,15 +151,16 @@ def main() -> int:
         write_inputs(work)
         for step in STEPS:
             if step.name != "phantom" and start(step.first, work, work.with_name("log")).wait() != 0:
-                raise SystemExit(f"{step.name} fails by itself:\n{work.with_name('log').read_text(errors='replace')}")
-        pairs = [(name, kind) for kind in KINDS for name in commands() if name in (arguments.command or commands())]
+                log = work.with_name("log").read_text(errors="replace")
+                raise SystemExit(f"{step.name} fails even with enough space:\n{log}")
+        pairs = [(name, kind) for kind in KINDS for name in arguments.command or commands()]
         rng.shuffle(pairs)
         for number in range(arguments.disks):
             name, kind = pairs[number % len(pairs)]
             problems = tried(name, kind, rng.uniform(0.05, 1.0), work)
             failures += bool(problems)
-            print(f"{number + 1}/{arguments.disks}: {name}, {kind}: {'; '.join(problems) or 'one line'}", flush=True)
-    print(f"\n{arguments.disks} folders: {failures} that did not end in one line")
+            print(f"{number + 1}/{arguments.disks}: {name}, {kind}: {'; '.join(problems) or 'right'}", flush=True)
+    print(f"\n{arguments.disks} folders, {failures} in which a command did not end as it should")
     return 1 if failures else 0
 
 

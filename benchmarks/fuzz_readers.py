@@ -1,11 +1,10 @@
-"""Files changed at random, given to the readers for minutes: no exception of another kind, no crash, no long wait.
+"""Fuzzing of the readers: randomly changed files must be read or refused, without crashes, other errors or long waits.
 
     python benchmarks/fuzz_readers.py --minutes 10 [--kind nrrd] [--start 0]
 
-Each batch runs in a process of its own, so that a crash of a library costs one batch and is told with its numbers.
-A fault is printed with its kind and number, which are all that is needed to make the file again
-(tests/support/mutations.py).
-Exit code 1 when there was one.
+Files are numbered, and read in batches, each in a process of its own, so that a crash of a library ends one batch only.
+A fault is printed with the kind and number of its file, from which tests/support/mutations.py makes the file again.
+Exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ PATIENCE_SECONDS = 300
 
 
 def batch(kind: str, start: int, count: int = BATCH) -> list[str]:
-    """Faults of so many mutants, in this process."""
+    """Faults of `count` mutants, read in this process."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tests.support.mutations import fault_of_mutant
 
@@ -34,7 +33,7 @@ def batch(kind: str, start: int, count: int = BATCH) -> list[str]:
 
 
 def batch_apart(kind: str, start: int) -> list[str]:
-    """Faults of a batch in another process, the end of that process among them."""
+    """Faults of a batch, read in another process, whose own crash or timeout is a fault too."""
     command = [sys.executable, __file__, "--batch", "--kind", kind, "--start", str(start)]
     where = f"{kind} mutants {start} to {start + BATCH - 1}"
     try:
@@ -42,19 +41,19 @@ def batch_apart(kind: str, start: int) -> list[str]:
     except subprocess.TimeoutExpired:
         return [f"{where}: not done after {PATIENCE_SECONDS} s"]
     faults = [line for line in done.stdout.splitlines() if line]
-    if done.returncode != int(bool(faults)):  # an exception of its own ends it with 1, too
+    if done.returncode != int(bool(faults)):  # a process that an exception ends returns 1, too
         return [f"{where}: ended with {done.returncode}: {done.stderr[-200:]}"]
     return faults
 
 
 def main() -> int:
-    """Run until the time is over; 1 when there was a fault."""
+    """Fuzz each kind for the time; 1 if there is a fault."""
     kinds = ("nifti", "nrrd", "metaimage", "hdf5", "npz", "image", "dicom")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="minutes for each kind (default %(default)s)")
-    parser.add_argument("--kind", choices=kinds, help="one kind of files; default: all")
+    parser.add_argument("--kind", choices=kinds, help="only this kind of files")
     parser.add_argument("--start", type=int, default=0, help="number of the first mutant (default %(default)s)")
-    parser.add_argument("--batch", action="store_true", help="one batch, here")
+    parser.add_argument("--batch", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.batch:
         faults = batch(arguments.kind, arguments.start)

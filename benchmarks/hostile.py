@@ -1,12 +1,14 @@
-"""Every hostile input there is, each against the reader or command that meets it: one line, or the right values.
+"""Hostile inputs: each must be refused with one clear message, or read correctly.
 
     python benchmarks/hostile.py [--kind nifti] [--every 1] [--folders 12] [--values 30]
 
-Files of every format go to their readers (tests/support/hostile_files.py), files of state and configs to the command
-that reads them (tests/support/hostile_state.py); each JSON file among them is also changed `--values` times at random.
-Of every format, `--folders` files, evenly drawn, lie in a folder next to a sound file while check, init, predict and
-evaluate run on it (hostile_commands.py). Each has 10 s of a core; nothing outside may be read, and
-nothing in it may run. Faults are printed with the name that finds the input again. Exit code 1 when there is one.
+Inputs: hostile files of every format, given to their readers (tests/support/hostile_files.py); damaged files of runs,
+models, predictions and evaluations, and configs, given to the commands that read them (tests/support/hostile_state.py),
+where each JSON file is also changed `--values` times at random; and `--folders` files of every format next to a sound
+one, in folders on which check, init, predict and evaluate run (hostile_commands.py).
+
+No input may take more than 10 s of a core, make segcct read a file outside, or run code. Prints each fault with the
+name of its input, and a table: a row per kind of input, a column per outcome. Exit code 1 if there is a fault.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ COLUMNS = {
     "wrong": "otherwise wrong",
 }
 _STUCK_SECONDS = 300
-"""After so long without an end, the process tells where it is and ends."""
+"""When an input takes longer, the process prints where it is and ends."""
 _MOST_TEXT = 20_000
 _OF_PASSWORDS = "root:x:"
 _OTHERS = {
@@ -56,21 +58,20 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Input:
-    """One hostile input, not made yet."""
+    """A hostile input, which is written when it is met."""
 
     kind: str
-    """The row of the table."""
+    """Row of the table."""
     name: str
     meet: Callable[[], Verdict]
 
 
 def inputs(work: Path, folders: int, values: int) -> Iterator[Input]:
-    """All of them; `folders` files of each format are in a folder too, and `values` of each JSON file are changed at
-    random."""
+    """All inputs: `folders` files of each format are also met in a folder, each JSON file is changed `values` times."""
     every = all_hostile()
     for number, hostile in enumerate(every):
         yield Input(hostile.kind, hostile.name, partial(verdict_of, hostile, work / f"file{number}"))
-    world = cache(lambda: World(work / "world"))  # takes a while, and only some rows need it
+    world = cache(lambda: World(work / "world"))  # takes a while, and only some inputs need it
     for mutation in (*mutations(every=True), *retypings(values)):
         yield Input(kind_of(mutation), mutation.name, partial(of_state, mutation, world))
     for command, kinds in COMMANDS.items():
@@ -81,36 +82,36 @@ def inputs(work: Path, folders: int, values: int) -> Iterator[Input]:
 
 
 def retypings(each: int) -> Iterator[Mutation]:
-    """So many changes of values at random of each JSON file; what is not read may be accepted."""
+    """`each` random changes of values in every JSON file, which may be accepted where nothing reads the value."""
     for file, command in JSON_FILES:
         for seed in range(each):
             yield Mutation(f"{file}: values {seed}", file, retyped(seed), command, either=True)
 
 
 def of_state(mutation: Mutation, world: Callable[[], World]) -> Verdict:
-    """What the command that reads it makes of a file of state."""
+    """How the command that reads a damaged file ends."""
     return verdict_of_trial(mutation, world().tried(mutation))
 
 
 def of_command(command: str, hostile: Hostile, folder: Path, world: Callable[[], World]) -> Verdict:
-    """What a command makes of a folder that holds the file."""
+    """How a command ends on a folder that holds the file."""
     models = {"segmentation": world().at("seg/best"), "classification": world().at("cls/best")}
     return tried(command, hostile, folder, models)
 
 
 def drawn(files: list[Hostile], most: int) -> list[Hostile]:
-    """So many of them, evenly."""
+    """At most `most` of the files, evenly spaced."""
     return [files[number * len(files) // most] for number in range(most)] if len(files) > most else files
 
 
 def kind_of(mutation: Mutation) -> str:
-    """The row of the table: the name of a JSON file, or what kind of file it is."""
+    """Row of the table: the name of a JSON file, or the kind of other files."""
     name = Path(mutation.file).name
     return _OTHERS.get(name) or ("tables" if name.endswith(".csv") else name)
 
 
 def verdict_of_trial(mutation: Mutation, trial: Trial) -> Verdict:
-    """What a command made of a file of state."""
+    """The verdict on how a command met a damaged file."""
     lines = trial.text.strip().splitlines() or [""]
     if isinstance(trial.status, str) or "Traceback" in trial.text or "is a bug" in trial.text:
         return Verdict("traceback", f"{trial.status}: {trial.text[-400:]}")
@@ -126,7 +127,7 @@ def verdict_of_trial(mutation: Mutation, trial: Trial) -> Verdict:
 
 
 def table(found: list[tuple[str, Verdict]]) -> str:
-    """Rows by kind, and one of all."""
+    """A row per kind of input, and one of all."""
     counts = {kind: Counter(verdict.kind for one, verdict in found if one == kind) for kind, _ in found}
     counts["all"] = Counter(verdict.kind for _, verdict in found)
     lines = ["| input | inputs | " + " | ".join(COLUMNS.values()) + " |", "|---" * (2 + len(COLUMNS)) + "|"]
@@ -136,23 +137,25 @@ def table(found: list[tuple[str, Verdict]]) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 when anything is not as it should be."""
+    """Meet all inputs and print the table; 1 if there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", action="append", default=[], help="only these rows, such as nifti or model.json")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth input (default %(default)s)")
-    parser.add_argument("--folders", type=int, default=12, metavar="N", help="files per format (default %(default)s)")
+    parser.add_argument("--kind", action="append", default=[], help="only this row, such as nifti; can be repeated")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth input (default %(default)s)")
     parser.add_argument(
-        "--values", type=int, default=30, metavar="N", help="changes per JSON file (default %(default)s)"
+        "--folders", type=int, default=12, metavar="N", help="files of each format in folders (default %(default)s)"
+    )
+    parser.add_argument(
+        "--values", type=int, default=30, metavar="N", help="random changes of each JSON file (default %(default)s)"
     )
     arguments = parser.parse_args()
     found: list[tuple[str, Verdict]] = []
     slowest = (0.0, "")
     with tempfile.TemporaryDirectory(prefix="segcct-hostile-") as work:
-        wanted = [
-            one
-            for one in inputs(Path(work), arguments.folders, arguments.values)
-            if one.kind in (arguments.kind or (one.kind,))
-        ]
+        every = list(inputs(Path(work), arguments.folders, arguments.values))
+        kinds = dict.fromkeys(one.kind for one in every)
+        if unknown := [kind for kind in arguments.kind if kind not in kinds]:
+            parser.error(f"argument --kind: {unknown[0]} is not one of {', '.join(kinds)}")
+        wanted = [one for one in every if one.kind in (arguments.kind or kinds)]
         for one in wanted[:: arguments.every]:
             faulthandler.dump_traceback_later(_STUCK_SECONDS, exit=True, file=sys.__stderr__)
             began = time.process_time()
@@ -163,7 +166,7 @@ def main() -> int:
                 print(f"{one.kind}: {one.name}: {verdict.kind}: {verdict.fault}", flush=True)
         faulthandler.cancel_dump_traceback_later()
     print(table(found))
-    print(f"\nslowest, with what it takes to make it: {slowest[0]:.1f} s, {slowest[1]}")
+    print(f"\nslowest, including the time to write it: {slowest[0]:.1f} s, {slowest[1]}")
     return int(any(verdict.fault for _, verdict in found))
 
 

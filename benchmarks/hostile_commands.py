@@ -1,6 +1,6 @@
-"""Whole commands on folders in which a hostile file lies next to a sound one, which must not be lost with it.
+"""Commands on folders that hold a hostile file next to a sound one: the sound one must still be processed.
 
-`COMMANDS` names them; `tried` writes the folder, runs the command in this process, and judges how it ended.
+`COMMANDS` lists them; `tried` writes the folder, runs a command in this process, and returns the verdict.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _MOST_TEXT = 20_000
 
 
 def tried(command: str, hostile: Hostile, folder: Path, models: Mapping[str, Path]) -> Verdict:
-    """How a command ends.
+    """Run a command next to a hostile file; returns how it ended.
 
     Args:
-        command: a name of `COMMANDS`.
+        command: a key of `COMMANDS`.
         hostile: the file.
-        folder: is made; what it held is removed.
-        models: folders of a trained segmentation and classification model: `segmentation`, `classification`.
+        folder: working folder; whatever it holds is removed first.
+        models: `best/` folders of a `segmentation` and a `classification` model.
     """
     shutil.rmtree(folder, ignore_errors=True)
     path, sound = _written(hostile, folder / ("masks" if command in EVALUATIONS else "data"))
@@ -52,10 +52,10 @@ def tried(command: str, hostile: Hostile, folder: Path, models: Mapping[str, Pat
     wants_mask = command == "predict" and sound is not None and "holds no array named" not in text
     made = [file for file in (folder / "out").glob("*") if split_name(file.name)[1] in (".nii.gz", ".png", ".tif")]
     lost = wants_mask and not made
-    return _judged(arguments[0], status, text, seconds, foreign=holds_canary([*written, text.encode()]), lost=lost)
+    return _verdict(arguments[0], status, text, seconds, foreign=holds_canary([*written, text.encode()]), lost=lost)
 
 
-def _judged(command: str, status: int | str, text: str, seconds: float, *, foreign: bool, lost: bool) -> Verdict:
+def _verdict(command: str, status: int | str, text: str, seconds: float, *, foreign: bool, lost: bool) -> Verdict:
     last = (text.strip().splitlines() or [""])[-1]
     if isinstance(status, str) or "Traceback" in text or "is a bug" in text:
         return Verdict("traceback", f"{status}: {text[-600:]}")
@@ -73,8 +73,10 @@ def _judged(command: str, status: int | str, text: str, seconds: float, *, forei
 
 
 def _written(hostile: Hostile, root: Path) -> tuple[Path, Path | None]:
-    """The hostile file in a dataset root, or in a folder of masks, and a sound one of the same format beside it, where
-    there is one for that ending."""
+    """The hostile file, written below a dataset root or folder of masks, and a sound file next to it.
+
+    The sound file is None if there is none with the same ending.
+    """
     by_case = hostile.kind in VOLUMES and root.name == "data"
     inside = root / ("p1" if by_case else "images")
     inside.mkdir(parents=True)
@@ -90,13 +92,13 @@ def _written(hostile: Hostile, root: Path) -> tuple[Path, Path | None]:
 
 
 def _sound(kind: str, ending: str) -> bytes | None:
-    """The content of a sound file with that ending."""
+    """The content of a sound file with that ending; None if there is none."""
     endings = (ending, ".dcm") if kind == "dicom" else (ending,)
     return next((data for data, suffix in SEEDS[kind] if suffix in endings), None)
 
 
 def _data(kind: str, path: Path) -> dict[str, Any]:
-    """How a dataset of that kind is read; where it can be, an image is its label too, so that both are looked at."""
+    """Data section that reads the dataset; where possible, the file is image and label, so that both are read."""
     if kind in VOLUMES:
         return {"layout": "folder", "channels": {"t1": path.name}, "label": path.name}
     if kind == "image":
@@ -131,7 +133,7 @@ def _arguments(
 
 
 def _with_data(best: Path, copy: Path, data: Mapping[str, Any]) -> Path:
-    """A model's folder whose card says to read scans in another way."""
+    """A copy of a model's folder whose card reads scans with this data section."""
     shutil.copytree(best, copy)
     (copy / "quality.json").unlink(missing_ok=True)
     card = json.loads((copy / "model.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Image files as other programs read them: nibabel, SimpleITK, pydicom, h5py, numpy, OpenCV and Pillow."""
+"""Image files as other libraries read them: nibabel, SimpleITK, pydicom, h5py, numpy, OpenCV and Pillow."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
-"""JPEG baseline and extended, near-lossless JPEG-LS, JPEG 2000 that need not be reversible."""
+"""Transfer syntaxes: JPEG baseline and extended, near-lossless JPEG-LS, lossy JPEG 2000."""
 _UNIT_MM = {"meter": 1000.0, "micron": 0.001}
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a reader makes of a file."""
+    """A file as a library reads it."""
 
     array: np.ndarray
-    """(X, Y, Z) voxels, (Z, Y, X) or (Z, Y, X, 3) pixels of a picture, or an array as stored."""
+    """(X, Y, Z) voxels, (Z, Y, X) or (Z, Y, X, 3) pixels of a 2-D image, or an array as stored."""
     affine: np.ndarray | None = None
-    """4x4, voxel index -> RAS mm; None where the reader says nothing of it."""
+    """4x4, voxel index -> RAS mm; NaN where the library does not say, None if it says nothing."""
     ordered: bool = True
-    """Whether the slices are in the order of their places; else as they stand in the file."""
+    """Whether slices are ordered by position; otherwise they are in the order of the file."""
     tolerance: float = 0.0
-    """What decoders of a lossy compression differ by."""
+    """By how much decoders of a lossy compression may differ."""
 
 
 def nifti(path: Path) -> Read:
-    """By nibabel."""
+    """NIfTI, by nibabel."""
     import nibabel as nib
 
     image: Any = nib.load(path)
@@ -42,14 +42,14 @@ def nifti(path: Path) -> Read:
 
 
 def itk(path: Path) -> Read:
-    """NRRD and MetaImage by SimpleITK."""
+    """NRRD and MetaImage, by SimpleITK."""
     import SimpleITK as sitk  # noqa: N813
 
     return _of_itk(sitk.ReadImage(str(path)))
 
 
 def dicom(path: Path) -> Read:
-    """By pydicom, in stored order; where pydicom cannot decompress, by SimpleITK."""
+    """DICOM in stored order, by pydicom, or by SimpleITK if pydicom cannot decompress it."""
     import pydicom
 
     dataset = pydicom.dcmread(path, force=True)
@@ -68,7 +68,7 @@ def dicom(path: Path) -> Read:
 
 
 def dicom_folder(path: Path) -> Read:
-    """The one series of a folder, by SimpleITK."""
+    """The only series of a folder, by SimpleITK."""
     import SimpleITK as sitk  # noqa: N813
 
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
@@ -80,7 +80,7 @@ def dicom_folder(path: Path) -> Read:
 
 
 def hdf5(path: Path, name: str) -> Read:
-    """One array, by h5py."""
+    """An array of an HDF5 file, by h5py."""
     import h5py
 
     with h5py.File(path) as file:
@@ -88,13 +88,13 @@ def hdf5(path: Path, name: str) -> Read:
 
 
 def npz(path: Path, name: str) -> Read:
-    """One array, by numpy."""
+    """An array of an NPZ file, by numpy."""
     with np.load(path, allow_pickle=False) as file:
         return Read(file[name])
 
 
 def opencv(path: Path) -> Read:
-    """A picture, transparency dropped, as (Z, Y, X) where its colors are equal."""
+    """A 2-D image without transparency, as (Z, Y, X) if it is gray, by OpenCV."""
     import cv2
 
     done, pages = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
@@ -106,7 +106,7 @@ def opencv(path: Path) -> Read:
 
 
 def pillow(path: Path) -> Read:
-    """As `opencv`."""
+    """As `opencv`, by Pillow."""
     from PIL import Image, ImageSequence
 
     with Image.open(path) as image:
@@ -125,7 +125,7 @@ READERS: dict[str, tuple[Callable[..., Read], ...]] = {
     "npz": (npz,),
     "image": (opencv, pillow),
 }
-"""Kind of file -> readers; segcct must agree with one."""
+"""Kind of file -> readers; segcct must agree with one of them."""
 
 
 def _of_jpeg(path: Path) -> float:
@@ -133,7 +133,7 @@ def _of_jpeg(path: Path) -> float:
 
 
 def _in_three(array: np.ndarray) -> np.ndarray:
-    """With axes of length 1 behind the third taken off, and filled up to three."""
+    """The array in three axes: trailing axes of length 1 are removed or added."""
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     return array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
@@ -155,7 +155,7 @@ def _of_itk(image: Any) -> Read:
 
 
 def _rescaled(frame: np.ndarray, dataset: Any, number: int) -> np.ndarray:
-    """(Y, X) values by the slope and intercept of the frame, or the table of the file."""
+    """(Y, X) values after the rescaling of the frame, or of the file."""
     from pydicom.pixels import apply_modality_lut
 
     groups = []
@@ -170,7 +170,7 @@ def _rescaled(frame: np.ndarray, dataset: Any, number: int) -> np.ndarray:
 
 
 def _affine(dataset: Any) -> np.ndarray | None:
-    """Of one slice, whose third column is not known."""
+    """Affine of one slice, whose third column is unknown."""
     try:
         rows, columns = (float(step) for step in dataset.PixelSpacing)
         direction = np.array([float(value) for value in dataset.ImageOrientationPatient])
@@ -183,7 +183,7 @@ def _affine(dataset: Any) -> np.ndarray | None:
 
 
 def _plain(pages: np.ndarray) -> np.ndarray:
-    """Pages as (Z, Y, X) where they are gray."""
+    """Pages as (Z, Y, X) if they are gray."""
     if pages.ndim == 4 and (pages == pages[..., :1]).all():
         return pages[..., 0]
     return pages

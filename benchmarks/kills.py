@@ -1,11 +1,11 @@
-"""Kill commands at random moments, give the next command, and compare the outcome with an undisturbed run.
+"""Kill commands at random moments, run what a user would run next, and compare the result with an undisturbed run.
 
     python benchmarks/kills.py --kills 200 --seed 0
 
-A kill is SIGKILL to the whole process group, at a moment drawn from 0 to what the command takes undisturbed. The next
-command is the one a user would give: the same again, `--resume` where a last.ckpt is there, `--overwrite` for masks.
-After it, weights, masks, tables and pages must be those of the undisturbed run, byte for byte where no time or command
-is in them, and nothing may be left in $TMPDIR.
+A kill is SIGKILL to the whole process group, at a random moment between the start and the time that the command takes
+undisturbed. The next command is the same again, with `--resume` if there is a last.ckpt, with `--overwrite` for masks.
+Afterwards, all files must equal those of the undisturbed run, except for times, commands and last.ckpt; the kill may
+leave no half-written file, and nothing in $TMPDIR. Prints a line per kill; exit code 1 if there is a problem.
 """
 
 from __future__ import annotations
@@ -34,47 +34,46 @@ sys.path.insert(0, str(ROOT))
 from tests.support.hostile_world import SCANS, write_pictures, write_quality, write_scans  # noqa: E402
 
 Arguments = list[str]
-
-
 _OF_A_RUN = ("provenance", "command", "seconds", "peak_memory_mb")
-"""Keys whose values are never the same twice."""
+"""Keys whose values differ in every run."""
 TORCH_CACHE = "torchinductor"
 """PyTorch's own folder in $TMPDIR, which every process of the user shares."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the work that follows from the one before."""
+    """One command of a workflow, which reads what earlier steps wrote."""
 
     name: str
     first: Arguments
     outputs: tuple[str, ...]
     """Files and folders that it writes, below the working folder."""
     again: Callable[[Path], Arguments] | None = None
-    """The next command after a kill; by default the same."""
+    """Working folder -> the command to run after a kill; by default the same again."""
 
 
 @dataclass
 class Undisturbed:
-    """What a step takes and gives when nobody kills it."""
+    """Time and result of a step that is not killed."""
 
     seconds: float
     outcome: dict[str, str]
     before: Path
-    """The working folder as it was."""
+    """A copy of the working folder before the step."""
 
 
 @dataclass
 class Tally:
-    """What came of the kills."""
+    """Results of all kills."""
 
-    kills: int = 0
     finished_before: int = 0
+    """Kills that came after the end of the command."""
+    equal: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 def training(name: str, command: str) -> Step:
-    """A training, which goes on from its last epoch, or anew where none had ended."""
+    """A training, which is resumed, or repeated if no epoch had ended."""
     run = f"runs/{name}"
     fresh = [command, "--config", f"{name}.yaml"]
 
@@ -88,7 +87,7 @@ def training(name: str, command: str) -> Step:
 
 
 def cross_validation() -> Step:
-    """All folds, which go on as a whole once they are listed."""
+    """A cross-validation, which is resumed, or repeated if folds.json was not written yet."""
     fresh = ["train-seg", "--config", "folds.yaml", "--folds", "all"]
 
     def again(folder: Path) -> Arguments:
@@ -101,25 +100,25 @@ def cross_validation() -> Step:
 
 
 def predicting(name: str, model: str, source: str, output: str) -> Step:
-    """A prediction, which replaces what a kill left."""
+    """A prediction, which overwrites what a kill left."""
     fresh = ["predict", "--model", model, "--input", source, "--output", output]
     return Step(name, fresh, (output,), lambda _: [*fresh, "--overwrite"])
 
 
 def exporting() -> Step:
-    """An export, which replaces a file that was finished before the kill."""
+    """An export, which overwrites a file that was finished before the kill."""
     fresh = ["export", "--model", "runs/seg/best", "--output", "exported/seg.onnx"]
     return Step("export", fresh, ("exported",), lambda _: [*fresh, "--overwrite"])
 
 
 def clustering() -> Step:
-    """Clusters with centers of the cohort, which are fitted before the first mask."""
+    """Clusters of a cohort, which are continued; their centers are fitted before the first mask."""
     fresh = ["cluster-segment", "--input", "scans", "--output", "clusters", "--centers", "cohort"]
     return Step("cluster-segment", fresh, ("clusters",), lambda _: [*fresh, "--continue"])
 
 
 def phantom() -> Step:
-    """A phantom, whose folder is removed first, as the command says."""
+    """A phantom, whose folder is removed before the second attempt, as the command asks."""
     fresh = ["phantom", "acdc", "phantom", "--cases", "2", "--reduce", "8"]
 
     def again(folder: Path) -> Arguments:
@@ -130,7 +129,7 @@ def phantom() -> Step:
 
 
 def comparison() -> Step:
-    """A comparison, which is refused where it was finished."""
+    """A comparison, which is not repeated if it was finished before the kill."""
     fresh = ["compare", "--i2m", "runs/seg/best", "--m2i", "runs/m2i/best", "--input", "scans", "--output", "compared"]
     return Step(
         "compare", fresh, ("compared",), lambda folder: [] if (folder / "compared/report.html").exists() else fresh
@@ -161,7 +160,7 @@ STEPS = (
 
 
 def write_inputs(folder: Path) -> None:
-    """Scans with enough patients to calibrate on, pictures, and a config per training."""
+    """Write scans of enough patients for a calibration, 2-D images with classes, and a config per training."""
     write_scans(folder / "scans", cases=12)
     write_pictures(folder / "pictures")
     scans = {"layout": "folder", "root": "scans", **SCANS, "split": {"val": 0.4, "test": 0.1}}
@@ -182,10 +181,10 @@ def write_inputs(folder: Path) -> None:
 
 
 def start(arguments: Arguments, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """A command as its own process group, with a temporary folder of its own."""
+    """Start a command in its own process group, with its own temporary folder."""
     (folder / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp")}
-    environment["SEGCCT_PRECISION"] = "fp32"  # a measurement beside other work might choose differently each time
+    environment["SEGCCT_PRECISION"] = "fp32"  # a measurement might choose differently each time
     command = [sys.executable, "-m", "segcct.cli", *arguments]
     with log.open("wb") as stream:
         return subprocess.Popen(
@@ -194,7 +193,7 @@ def start(arguments: Arguments, folder: Path, log: Path) -> subprocess.Popen[byt
 
 
 def undisturbed(work: Path, steps: tuple[Step, ...]) -> dict[str, Undisturbed]:
-    """Every step once, with the folder as it was before each."""
+    """Run every step once; returns the time and result of those that will be killed."""
     found = {}
     for step in STEPS:
         before = work.with_name(f"before {step.name}")
@@ -203,7 +202,7 @@ def undisturbed(work: Path, steps: tuple[Step, ...]) -> dict[str, Undisturbed]:
         began = time.monotonic()
         log = work.with_name("log")
         if start(step.first, work, log).wait() != 0:
-            raise SystemExit(f"{step.name} fails by itself:\n{log.read_text(errors='replace')}")
+            raise SystemExit(f"{step.name} fails undisturbed:\n{log.read_text(errors='replace')}")
         if step.name == "calibrate" and not (work / "runs/seg/best/quality.json").is_file():
             write_quality(work / "runs/seg/best")
         if step in steps:
@@ -213,17 +212,17 @@ def undisturbed(work: Path, steps: tuple[Step, ...]) -> dict[str, Undisturbed]:
 
 
 def killed(step: Step, usual: Undisturbed, folder: Path, moment: float) -> tuple[bool, list[str]]:
-    """Kill a step at a moment and give the next command. Whether it was killed in time, and what is wrong then."""
+    """Kill a step after `moment` seconds and run the next command; returns whether it still ran, and all problems."""
     shutil.copytree(usual.before, folder)
     log = folder.with_name("log")
     process = start(step.first, folder, log)
     try:
-        process.wait(timeout=moment)
-        return False, []
+        status = process.wait(timeout=moment)
+        return False, [f"ends by itself with exit status {status}"] if status else []
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    problems = [f"half a file: {file}" for file in _halves(folder, step)]
+    problems = [f"half a file: {file}" for file in _half_files(folder, step)]
     following = step.again(folder) if step.again else step.first
     if following and start(following, folder, log).wait() != 0:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
@@ -237,16 +236,13 @@ def killed(step: Step, usual: Undisturbed, folder: Path, moment: float) -> tuple
 
 
 def outcome(folder: Path, step: Step) -> dict[str, str]:
-    """A digest of every file that a step writes, without times, commands and machine; logs are left out."""
+    """Digests of the files that a step writes, except logs and hidden files; times and commands are left out."""
     digests = {}
-    for output in step.outputs:
-        top = folder / output
-        for file in [top] if top.is_file() else sorted(top.rglob("*")):
-            name = str(file.relative_to(folder))
-            if not file.is_file() or "tensorboard" in name or file.name.startswith("."):
-                continue
-            if file.name != "last.ckpt":  # holds the seconds that passed; the weights that come of it are compared
-                digests[name] = hashlib.sha256(_timeless(file, folder)).hexdigest()[:16]
+    for file in _files(folder, step):
+        name = str(file.relative_to(folder))
+        # last.ckpt holds the seconds that passed; the weights that come of it are compared.
+        if "tensorboard" not in name and not file.name.startswith(".") and file.name != "last.ckpt":
+            digests[name] = hashlib.sha256(_timeless(file, folder)).hexdigest()[:16]
     return digests
 
 
@@ -269,28 +265,30 @@ def _without(content: object) -> object:
     return [_without(value) for value in content] if isinstance(content, list) else content
 
 
-def _halves(folder: Path, step: Step) -> list[str]:
-    """Files under their final names that no reader could read."""
-    halves = []
-    for file in (file for output in step.outputs for file in _files(folder / output)):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        content = b"" if hidden else file.read_bytes()
-        if not hidden and file.suffix == ".json":
+def _half_files(folder: Path, step: Step) -> list[str]:
+    """JSON and HTML files under their final names that are not complete."""
+    half = []
+    for file in _files(folder, step):
+        if any(part.startswith(".") for part in file.relative_to(folder).parts):
+            continue
+        if file.suffix == ".json":
             try:
-                json.loads(content)
+                json.loads(file.read_bytes())
             except ValueError:
-                halves.append(str(file))
-        if not hidden and file.suffix == ".html" and b"</html>" not in content[-200:]:
-            halves.append(str(file))
-    return halves
+                half.append(str(file))
+        if file.suffix == ".html" and b"</html>" not in file.read_bytes()[-200:]:
+            half.append(str(file))
+    return half
 
 
-def _files(top: Path) -> list[Path]:
-    return [top] if top.is_file() else [file for file in top.rglob("*") if file.is_file()] if top.is_dir() else []
+def _files(folder: Path, step: Step) -> list[Path]:
+    """The files that a step has written."""
+    tops = [folder / output for output in step.outputs]
+    return [file for top in tops for file in sorted([top, *top.rglob("*")]) if file.is_file()]
 
 
 def campaign(kills: int, seed: int, home: Path, names: list[str]) -> Tally:
-    """So many kills, spread evenly over the steps."""
+    """Kill N times, spread evenly over the steps."""
     steps = tuple(step for step in STEPS if not names or step.name in names)
     work = home / "work"
     work.mkdir()
@@ -302,25 +300,26 @@ def campaign(kills: int, seed: int, home: Path, names: list[str]) -> Tally:
         moment = rng.uniform(0, usual[step.name].seconds)
         folder = home / "killed"
         in_time, problems = killed(step, usual[step.name], folder, moment)
-        tally.kills += 1
         tally.finished_before += not in_time
+        tally.equal += in_time and not problems
         tally.problems += [f"kill {number} of {step.name} at {moment:.2f} s: {problem}" for problem in problems]
-        state = "ended before" if not in_time else "equal" if not problems else "; ".join(problems[:3])
+        state = "; ".join(problems[:3]) or ("equal" if in_time else "ended before")
         print(f"kill {number + 1}/{kills}: {step.name} at {moment:.2f} s: {state}", flush=True)
         shutil.rmtree(folder)
     return tally
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--kills", type=int, default=200)
+    """Kill, and print the results; 1 if there is a problem."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="number of kills (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--step", action="append", default=[], help="only this step (may be given several times)")
+    names = [step.name for step in STEPS]
+    parser.add_argument("--step", action="append", default=[], choices=names, help="only this one; can be repeated")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="segcct-kills-") as home:
         tally = campaign(arguments.kills, arguments.seed, Path(home), arguments.step)
-    equal = tally.kills - tally.finished_before - len({problem.split(":")[0] for problem in tally.problems})
-    print(f"\n{tally.kills} kills ({tally.finished_before} came after the end): {equal} with equal results")
+    print(f"\n{arguments.kills} kills ({tally.finished_before} after the end): {tally.equal} with equal results")
     print("\n".join(tally.problems))
     return 1 if tally.problems else 0
 

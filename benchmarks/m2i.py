@@ -1,15 +1,21 @@
-"""What a generator adds to painting each class in its mean, and whether a segmenter finds the mask again.
+"""How well a generator reconstructs images from masks, and whether a segmenter finds the mask in its image again.
 
-    python benchmarks/m2i.py --acdc ../shared/data/acdc_h5 --brats ../shared/data/brats2015_flair_t1c --budget 10min
+    python benchmarks/m2i.py --acdc data/acdc_h5 --brats data/brats2015 --budget 10min
 
-Trains a segmenter and one generator per style on the same cases, then measures both from that one generator:
-the foreground RMSE against the baseline, and the Dice of M -> I -> M'.
-ACDC: 70 patients train (fold 0 of 5 selects), the ten of val.list are measured. BraTS 2015: one of four patients is
-left out and measured; nothing is selected, the weights are those at the end. The baseline paints every class of a case
-in that case's own mean; `by slice` is against the harder one that uses the mean of each slice. Dice and distances are
-taken on the networks' slices. Trainings that are there are used where they are of the same settings, else refused;
-those of another machine or precision are in a folder of their own.
---acdc-segmenter takes a segmenter as it is, such as one that benchmarks/accuracy.py left, instead of training one.
+Protocol: a segmenter and a generator per style are trained on the same cases. On ACDC, the 70 patients of train.list
+train (fold 0 of 5 selects the weights), and the ten of val.list are the test. On BraTS 2015, each of four patients is
+left out once and tested; nothing is selected: the weights are those at the end. `--acdc-segmenter` names a trained
+segmenter, such as one of benchmarks/accuracy.py, instead of training one.
+
+Table: a row per dataset (fold) and style. The baseline is the class-mean fill: every class of a case is filled with its
+mean in that case. Columns are the RMSE in the foreground of baseline and generator; `lower by`, the relative error
+reduction; `by slice`, the same against a fill with the means of each slice; `at borders`, the same at the borders of
+structures; SSIM of baseline -> generator; the Dice of the segmenter; the Dice of M -> I -> M', where the segmenter
+segments the image generated from the reference mask; and the second Dice as a fraction of the first. Everything is
+computed on the slices of the networks.
+
+Finished trainings are not repeated; if their settings differ, the program stops. Every machine and precision has its
+own folder of results.
 """
 
 from __future__ import annotations
@@ -26,14 +32,15 @@ from trained import ONLY_AT_THE_END, trained
 from segcct.config import DataSection, ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.split_record import Splits
-from segcct.errors import SplitError
+from segcct.errors import ModelError, SplitError
 from segcct.inference.cycle import CycleCase, Cycles
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
-from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, error_reduction, image_distances
+from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, image_distances, rmse_reduction
 from segcct.preparation.cached_cases import prepare_cases
+from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
@@ -61,19 +68,19 @@ FIGURES = (
     "cycle_dice",
 )
 LEAST_GAIN, LEAST_FRACTION = 0.2, 0.85
-"""What one generator should reach: lower foreground RMSE than the class means, M -> I -> M' of the segmenter's Dice."""
+"""Targets of a generator: relative error reduction to the class-mean fill, and fraction of the segmenter's Dice."""
 Figures = Mapping[str, float | None]
 
 
 def acdc_data(root: Path) -> dict[str, Any]:
-    """The data section of the slices config on `root`, as it was for the published results."""
+    """The data section of configs/acdc_slices_m2i.yaml for `root`, with the slices of the published results."""
     data = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")["data"] | {"fit": "resize", "image_size": 224}
     split = {**data["split"], "train_list": str(root / "train.list"), "test_list": str(root / "val.list")}
     return {**data, "root": str(root), "split": split}
 
 
 def brats_data(root: Path, fold: int) -> dict[str, Any]:
-    """Fold `fold` of four: one patient validates."""
+    """The data section of one fold of four, which one patient validates."""
     return {**BRATS2015, "root": str(root), "fold": fold, "split": {"kind": "kfold", "folds": 4, "test": 0.0}}
 
 
@@ -96,13 +103,13 @@ def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
 
 
 def measure(cycles: Cycles, cases: list[PreparedCase]) -> Figures:
-    """Mean of each figure over the cases that define it; None where none does."""
+    """Mean of each figure over the cases in which it is defined; None if there are none."""
     rows = [row for case in cases if (row := figures(cycles, case)) is not None]
     return {name: mean([row[name] for row in rows]) for name in FIGURES}
 
 
 def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
-    """All figures of one case; None without foreground."""
+    """All figures of one case; None if it has no foreground."""
     case = CycleCase(prepared, prepared)
     made = cycles.image_cycle(case)
     if made.gain is None:
@@ -115,27 +122,27 @@ def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
         "rmse": inside.rmse,
         "baseline_rmse": baseline.rmse,
         "gain": made.gain,
-        "slice_gain": error_reduction(inside, harder),
+        "slice_gain": rmse_reduction(inside.rmse, harder.rmse),
         "ssim": inside.ssim,
         "baseline_ssim": baseline.ssim,
-        "border_gain": error_reduction(made.distances[BORDER], made.baseline[BORDER]),
+        "border_gain": rmse_reduction(made.distances[BORDER].rmse, made.baseline[BORDER].rmse),
         "own_dice": mean(class_dice(predicted, made.label, made.classes).values()),
         "cycle_dice": mean(class_dice(cycles.recover(case, made), made.label, made.classes).values()),
     }
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are defined; None where none is."""
+    """Mean of the defined values; None if there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def measured_cases(runs: Sequence[RunFolder], data: Mapping[str, Any], split: str) -> list[PreparedCase]:
-    """The prepared cases of one split of the runs. Raises `SplitError` if their splits differ."""
+    """The prepared cases of a split. Raises `SplitError` if the splits of the runs differ."""
     section = DataSection.model_validate(data)
     first, *others = [set(getattr(Splits.load(run.splits), split)) for run in runs]
     if any(other != first for other in others):
-        raise SplitError(f"the runs have other {split} cases", file=runs[0].splits, expected="one split for all")
+        raise SplitError(f"the runs have different {split} cases", file=runs[0].splits, expected="one split for all")
     cases = Splits.load(runs[0].splits).select(find_cases(section), split)
     return prepare_cases(cases, section, scheme_of(section))
 
@@ -148,21 +155,33 @@ def experiment(
     more: dict[str, Any],
     given: Path | None = None,
 ) -> dict[str, Figures]:
-    """Train and measure; one line of the table per style, and style -> its figures."""
+    """Train and measure; prints a row per style. Returns style -> figures.
+
+    Raises `ModelError` if the `given` segmenter prepares slices differently from `data`.
+    """
     found: dict[str, Figures] = {}
     how = InferenceSettings()
     own = segmenter(f"{name}_i2m", data, arguments, more) if given is None else RunFolder(given)
+    predictor = Predictor.load(own.best, how)
+    wanted = Preparation.of(DataSection.model_validate(data))
+    if predictor.preparation != wanted:
+        raise ModelError(
+            "the segmenter was trained on slices that are prepared differently",
+            file=own.path,
+            found=predictor.preparation.to_json(),
+            expected=wanted.to_json(),
+        )
     for style in arguments.styles:
         run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})
         cases = measured_cases([own, run], data, split)
-        cycles = Cycles(Predictor.load(own.best, how), Reconstructor.load(run.best, how))
+        cycles = Cycles(predictor, Reconstructor.load(run.best, how))
         found[style] = measure(cycles, cases)
         print(row(name, style, len(cases), found[style]), flush=True)
     return found
 
 
 def fraction_of(found: Figures) -> float | None:
-    """M -> I -> M' Dice over the segmenter's own."""
+    """Dice of M -> I -> M' as a fraction of the segmenter's Dice."""
     own, again = found["own_dice"], found["cycle_dice"]
     return again / own if own and again is not None else None
 
@@ -180,12 +199,12 @@ def row(name: str, style: str, cases: int, found: Figures) -> str:
 
 
 def over_folds(folds: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
-    """Style -> the mean of each figure."""
+    """Style -> mean of each figure over the folds."""
     return {style: {name: mean([fold[style][name] for fold in folds]) for name in FIGURES} for style in folds[0]}
 
 
 def verdict(name: str, found: dict[str, Figures]) -> str:
-    """What each style reaches of both targets."""
+    """One sentence: which targets each style meets."""
     parts = []
     for style, own in found.items():
         lower, fraction = own["gain"], fraction_of(own)
@@ -193,27 +212,29 @@ def verdict(name: str, found: dict[str, Figures]) -> str:
         parts.append(
             f"{style} {cell(lower, '.1%')} and {cell(fraction, '.2f')} ({'both met' if met else 'not both met'})"
         )
-    return f"{name}, at least {LEAST_GAIN:.0%} lower and {LEAST_FRACTION} of the Dice: {', '.join(parts)}."
+    return f"{name}, targets {LEAST_GAIN:.0%} lower and {LEAST_FRACTION} of the Dice: {', '.join(parts)}."
 
 
 def cell(value: float | None, form: str) -> str:
-    """A number, or n/a where it is not defined."""
+    """A number, or n/a if it is not defined."""
     return "n/a" if value is None else format(value, form)
 
 
 def main() -> None:
-    """Print the table."""
+    """Train, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--acdc", type=Path, help="folder of the .h5 files")
     parser.add_argument("--brats", type=Path, help="folder of the BraTS 2015 cases")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_m2i"))
     parser.add_argument("--budget", default="10min", help="of each training (default %(default)s)")
-    parser.add_argument("--model", default="cct_unet_s", help="the segmenter (default %(default)s)")
-    parser.add_argument("--acdc-segmenter", type=Path, metavar="RUN", help="its run folder, instead of training one")
-    parser.add_argument("--size", type=int, help="height and width of the slices; default: that of the config")
+    parser.add_argument("--model", default="cct_unet_s", help="network of the segmenter (default %(default)s)")
+    parser.add_argument("--acdc-segmenter", type=Path, metavar="RUN", help="a trained segmenter of ACDC")
+    parser.add_argument("--size", type=int, help="height and width of the slices (default 224 on ACDC, 160 on BraTS)")
     parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"])
-    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="BraTS patients to leave out")
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="folds of BraTS")
     arguments = parser.parse_args()
+    if arguments.acdc is None and arguments.brats is None:
+        parser.error("give --acdc, --brats or both")
     arguments.output = folder_here(arguments.output)
     print(
         "| cases | style | n | class-mean RMSE | generator RMSE | lower by | by slice | at borders | SSIM "

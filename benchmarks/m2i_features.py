@@ -1,6 +1,6 @@
-"""Features of a generator: the residual of its image, and the mask segmented again from that image.
+"""Features from a generator: the residual of its image, and the Dice of the mask segmented from that image.
 
-Measured by quality.py to add nothing to those of the segmenter, so `segcct calibrate` does without.
+By the measurements of quality.py they add nothing to the features of the segmenter, so `segcct calibrate` has none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FLOOR = 1e-3
 
 
 def with_m2i(features: CaseFeatures, seen: CycleOfScan) -> CaseFeatures:
-    """The features of a case with those of the generator."""
+    """The features of a case, with those of the generator added."""
     prepared, index = seen.segmented.prepared, seen.segmented.soft.index
     residual = residual_of(prepared, seen.made)
     again = _moved(seen.again, seen.made.grid, prepared.grid, len(features) + 1)
@@ -45,8 +45,10 @@ def with_m2i(features: CaseFeatures, seen: CycleOfScan) -> CaseFeatures:
 
 
 def residual_of(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
-    """(D, h, w) on the segmenter's slices: root mean square over the channels of image minus reconstruction, in the
-    image's own standard deviations."""
+    """(D, h, w) on the segmenter's slices: image minus reconstruction, as root mean square over channels.
+
+    In standard deviations of the image.
+    """
     difference = (made.original - made.image) / prepared.std[:, None, None]
     residual: np.ndarray = np.sqrt(np.square(difference).mean(axis=1))
     if made.grid == prepared.grid:
@@ -55,9 +57,9 @@ def residual_of(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
 
 
 def residual_signals(residual: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
-    """Root mean square residual in the mask, in its border band, and the band against the whole of the same slices.
+    """Root mean square residual in the mask and in its border band, and the logarithm of the ratio border to slices.
 
-    The last is a logarithm of a ratio: effects of scanner and contrast on the whole image cancel in it.
+    In the ratio, effects of scanner and contrast on whole slices cancel.
     """
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     residual, mask = (each[slices[0] : slices[-1] + 1] for each in (residual, mask))

@@ -1,4 +1,4 @@
-"""The machine of a measurement, and the folder of its results: those of another never join a table."""
+"""The machine that a measurement runs on, and its own folder of results, so that no table mixes two machines."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from segcct.hardware.processor import core_share, instruction_sets, processor_na
 
 
 def machine(keys: Sequence[str] = ()) -> dict[str, Any]:
-    """What a table may not mix: the processor or GPU, its instructions and cores, the precision that it computes in.
+    """What must be the same for all results of a table: processor or GPU, instruction sets, cores, precision.
 
-    `keys`: those of the command line, which may name device and precision.
+    `keys` are the config keys of the command line, which may set device and precision.
     """
-    given = settings.parse_overrides(keys)
-    device = pick_device(str(given.get("train.device", "auto")))
-    precision = choose_precision(str(given.get("train.precision", "auto")), device).precision
+    overrides = settings.parse_overrides(keys)
+    device = pick_device(str(overrides.get("train.device", "auto")))
+    precision = choose_precision(str(overrides.get("train.precision", "auto")), device).precision
     name = processor_name()
     if device.startswith("cuda"):
         import torch
@@ -32,12 +32,12 @@ def machine(keys: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The variables of a command that is timed with its start: Python keeps what it compiles, as it does for users."""
+    """Environment of a command whose start is timed: Python may write compiled files, as it does for users."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | changes
 
 
 def folder_here(output: Path, keys: Sequence[str] = (), *more: str) -> Path:
-    """The folder of this machine's results below `output`; `more` words follow in its name."""
+    """The folder of this machine's results below `output`; its name ends with the words of `more`."""
     here = machine(keys)
     words = [here["processor"], here["sets"], f"{here['cores']} cores", here["precision"], *more]
     return output / re.sub(r"[^\w.]+", "_", " ".join(words))

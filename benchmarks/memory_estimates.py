@@ -1,9 +1,10 @@
-"""The memory that is asked for before a case is predicted, against what its prediction takes.
+"""The memory that segcct estimates before it predicts a case, compared with what the prediction takes.
 
     python benchmarks/memory_estimates.py [--times 3]
 
-A row per kind of case (tests/support/predicted_peak.py). The peak of the same work differs by a tenth: it is the
-largest of `--times` processes. Exit code 1 where an estimate is not within 0.75 to 1.3 times the peak.
+Table: a row per kind of case (tests/support/predicted_peak.py). The peak of the same prediction varies by a tenth, so
+the measured memory is the largest peak of `--times` processes. Exit code 1 if an estimate is not between 0.75 and 1.3
+times the measured memory.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.support.predicted_peak import CASES, peaks_of
 
 
 def main() -> int:
+    """Print the table; 1 if an estimate is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=3, help="processes per case (default %(default)s)")
     times, wrong = parser.parse_args().times, 0

@@ -1,12 +1,15 @@
-"""How fast and how lean the surface metrics are, beside medpy, MONAI and surface-distance.
+"""Time and memory of the surface metrics, compared with medpy, MONAI and surface-distance.
 
-    taskset -c 0 env OMP_NUM_THREADS=1 python benchmarks/metrics.py [--data FOLDER] [--part tumours|organs]
+    taskset -c 0 env OMP_NUM_THREADS=1 python benchmarks/metrics.py [--data FOLDER] [--part tumors|organs]
 
-Prints two tables, one process and one core:
-1. HD95 of BraTS-2015 tumour regions (240x240x155, 1 mm): the references against copies eroded by one voxel and
-   shifted by (2, -1, 1); ET, TC and WT of each case, median over all.
-2. A 512x512x300 CT-like label map of 13 organs: Dice, HD95 and surface Dice of every organ, seconds and peak memory.
-The peers are those of the extra `bench`; each gets its arrays in the form it wants before the clock starts.
+Prints two tables, each with a row per library:
+1. HD95 of the tumor regions ET, TC and WT of BraTS 2015 (240x240x155, 1 mm): each reference is compared with a copy
+   that is eroded by one voxel and shifted by (2, -1, 1). Milliseconds are medians over all regions.
+2. Dice, HD95 and surface Dice of 13 organs in a synthetic label map of a CT scan (512x512x300): seconds for all organs,
+   and the peak memory of the process.
+
+Every library gets its arrays in the form that it needs before the clock starts. The libraries are installed by
+`pip install -e '.[bench]'`. Without the BraTS 2015 cases, the first table is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import argparse
 import math
 import multiprocessing
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,12 +28,12 @@ from scipy import ndimage
 
 from segcct.hardware.memory import peak_memory_mb
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "brats2015_flair_t1c"
+DATA = Path("data/brats2015")
 REGIONS = {"ET": (4,), "TC": (1, 3, 4), "WT": (1, 2, 3, 4)}
 TOOLS = ("segcct", "medpy", "MONAI", "surface-distance")
 UNIT = (1.0, 1.0, 1.0)
 ORGANS = {
-    # name: centre and radii in mm, on a field of 400 x 400 x 450 mm
+    # name: center and radii in mm, on a field of 400 x 400 x 450 mm
     "spleen": ((90, 250, 300), (45, 35, 55)),
     "right kidney": ((290, 265, 240), (30, 30, 55)),
     "left kidney": ((120, 265, 245), (30, 30, 55)),
@@ -50,8 +52,8 @@ CT_SHAPE, CT_SPACING_MM = (512, 512, 300), (0.78125, 0.78125, 1.5)
 TOLERANCE_MM = 2.0
 
 
-def tumours(data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(case and region, prediction, reference), bool and contiguous."""
+def tumors(data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(case and region, prediction, reference) of every region, as contiguous bool arrays."""
     import nibabel as nib
 
     for file in sorted(data.glob("*/OTMultiClass.nii.gz")):
@@ -63,7 +65,7 @@ def tumours(data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def hd95(tool: str, prediction: np.ndarray, reference: np.ndarray) -> Callable[[], float]:
-    """What to time: HD95 in mm of two masks on a 1 mm grid."""
+    """The function to time, which computes the HD95 in mm of two masks on a 1 mm grid."""
     if tool == "segcct":
         from segcct import metrics
 
@@ -94,19 +96,20 @@ def _seconds(run: Callable[[], float]) -> float:
     return time.perf_counter() - start
 
 
-def compare_tumours(data: Path) -> None:
-    """Table 1."""
+def compare_tumors(data: Path) -> None:
+    """Print table 1, if there are cases."""
     seconds: dict[str, list[float]] = {tool: [] for tool in TOOLS}
     values: dict[str, list[float]] = {tool: [] for tool in TOOLS}
-    for _, prediction, reference in tumours(data):
+    for _, prediction, reference in tumors(data):
         for tool in TOOLS:
             run = hd95(tool, prediction, reference)
             values[tool].append(run())  # also the imports and tables of the first call
-            # medpy takes seconds, and hardly varies
+            # medpy takes seconds, which hardly vary
             seconds[tool].append(statistics.median(_seconds(run) for _ in range(1 if tool == "medpy" else 5)))
     if not seconds["segcct"]:
-        sys.exit(f"no BraTS-2015 references below {data}: name their folder by --data")
-    print(f"HD95 of {len(seconds['segcct'])} tumour regions, 240x240x155, one core\n")
+        print(f"no BraTS 2015 cases in {data}, so no HD95 of tumor regions: name their folder with --data\n")
+        return
+    print(f"HD95 of {len(seconds['segcct'])} tumor regions, 240x240x155, one core\n")
     print("| tool | median ms | median times slower | mean HD95 |")
     print("| --- | ---: | ---: | ---: |")
     for tool in TOOLS:
@@ -117,11 +120,11 @@ def compare_tumours(data: Path) -> None:
 
 
 def organ_map(seed: int, *, jitter: float) -> np.ndarray:
-    """(512, 512, 300) uint8: organs 1..13, rippled ellipsoids moved by about `jitter` mm and 2 `jitter`% of size."""
+    """(512, 512, 300) uint8: organs 1..13, rippled ellipsoids moved by about `jitter` mm and resized by 2 `jitter`%."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(CT_SHAPE, dtype=np.uint8)
-    for value, (centre, radii) in enumerate(ORGANS.values(), start=1):
-        middle = np.array(centre) + rng.normal(0, jitter, 3)
+    for value, (center, radii) in enumerate(ORGANS.values(), start=1):
+        middle = np.array(center) + rng.normal(0, jitter, 3)
         size = np.array(radii) * (1 + 0.02 * rng.normal(0, jitter, 3))
         first = np.maximum(0, np.floor((middle - 1.1 * size) / CT_SPACING_MM).astype(int))
         last = np.minimum(CT_SHAPE, np.ceil((middle + 1.1 * size) / CT_SPACING_MM).astype(int))
@@ -136,7 +139,7 @@ def organ_map(seed: int, *, jitter: float) -> np.ndarray:
 
 
 def score_organs(tool: str) -> tuple[float, float, list[float]]:
-    """(seconds, peak GB of the process, its label maps included, mean Dice, HD95, surface Dice) over the 13 organs."""
+    """Seconds, peak GB of the process with its label maps, and mean [Dice, HD95, surface Dice] of the organs."""
     warnings.simplefilter("ignore")
     reference, prediction = organ_map(0, jitter=0.0), organ_map(1, jitter=1.0)
     run = _organs_by_segcct if tool == "segcct" else _organs_by_surface_distance
@@ -178,7 +181,7 @@ def _organs_by_surface_distance(prediction: np.ndarray, reference: np.ndarray) -
 
 
 def compare_organs() -> None:
-    """Table 2: each tool in a process of its own, so that its memory is its own."""
+    """Print table 2; each library runs in its own process, whose memory is measured."""
     print("13 organs, 512x512x300 at 0.78x0.78x1.5 mm: Dice, HD95, surface Dice at 2 mm, one core\n")
     print("| tool | s | peak GB | mean Dice | mean HD95 (mm) | mean surface Dice |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
@@ -191,15 +194,15 @@ def compare_organs() -> None:
 
 
 def main() -> None:
-    """Both tables, or one."""
+    """Print both tables, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of BraTS-2015 cases (default %(default)s)")
-    parser.add_argument("--part", choices=["tumours", "organs"], help="only this table")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of BraTS 2015 cases (default %(default)s)")
+    parser.add_argument("--part", choices=["tumors", "organs"], help="only this table")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     if arguments.part != "organs":
-        compare_tumours(arguments.data)
-    if arguments.part != "tumours":
+        compare_tumors(arguments.data)
+    if arguments.part != "tumors":
         compare_organs()
 
 

@@ -1,5 +1,7 @@
-"""Networks of segmentation_models.pytorch as rows of the zoo, without pre-trained weights: `smp/ARCHITECTURE/ENCODER`,
-such as `smp/Unet/resnet34`. Needs the `bench` extra."""
+"""Networks of segmentation_models.pytorch in the zoo, without pretrained weights.
+
+Their names are `smp/ARCHITECTURE/ENCODER`, such as `smp/Unet/resnet34`. Needs the `bench` extra.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ PREFIX = "smp/"
 
 
 def register_peer(name: str) -> None:
-    """Add the row of a name that begins with `PREFIX`.
+    """Add the network of a name that begins with `PREFIX` to the zoo.
 
     Raises:
         PackageError: segmentation_models.pytorch is not installed.
-        ModelError: it has no such architecture or encoder.
+        ModelError: the library has no such architecture or encoder.
     """
     if name in MODELS:
         return

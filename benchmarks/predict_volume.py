@@ -1,17 +1,19 @@
-"""One scan from file to file: wall time and peak memory of `segcct predict` next to two other procedures.
+"""Time and peak memory of predicting one scan, from files to a file, compared with two other procedures.
 
-    python benchmarks/predict_volume.py --scan ../shared/data/brats_4modality_pseudo --repeat 3
+    python benchmarks/predict_volume.py --scan SCAN --repeat 3
 
-Each row is a process of its own that reads four sequences of 240 x 240 x 155 voxels, predicts and writes the mask; the
-weights are random, which changes neither time nor memory. The fastest of the repeats counts.
+SCAN is a folder of four sequences of 240 x 240 x 155 voxels, as of BraTS. Procedures:
+    swin_unet  as published for Swin-Unet (Cao et al. 2021), with segcct's swin_unet_tiny: slice by slice, cubic resize
+               to 224 pixels, one slice per call, argmax, nearest-neighbor resize back
+    monai      MONAI's SliceInferer with its defaults, with segcct's cct_unet_s: windows of 160 pixels in batches of 16
+    segcct     `segcct predict` with the same cct_unet_s
+    onnx, openvino
+               the same with `--backend`, after a first run that exports the network and does not count
+    runner     `python -m segcct.runtime` with the exported cct_unet_s, without PyTorch
 
-swin_unet: the published procedure of Swin-Unet (Cao et al. 2021), with our swin_unet_tiny: slice by slice, cubic resize
-to 224 pixels, one slice per call, argmax, nearest-neighbor resize back.
-monai: MONAI's SliceInferer (its SlidingWindowInferer for networks over slices) with our cct_unet_s, windows of 160
-pixels in batches of 16, and its defaults.
-segcct: `segcct predict` with the same cct_unet_s.
-onnx, openvino: the same with `--backend`, after a run that exports the network and does not count.
-runner: `python -m segcct.runtime`, without PyTorch, with the exported cct_unet_s.
+Table: a row per procedure and precision, each a process of its own that reads the scan, predicts and writes the mask.
+Of the repeats, the shortest times and the largest peak memory count. The networks have random weights, which changes
+neither time nor memory.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from segcct.hardware.memory import resident_mb
 CHANNELS = ("t2f", "t1c", "t1n", "t2w")
 CLASSES = {"NCR": 1, "ED": 2, "ET": 3}
 SIDE = 160
-"""That of configs/brats_cct_unet.yaml."""
+"""Image size of configs/brats_cct_unet.yaml."""
 MODEL_FILE = "model.onnx"
 ROWS = [
     ("swin_unet", "fp32"),
@@ -51,24 +53,16 @@ ROWS = [
 
 
 def write_model(folder: Path) -> None:
-    """The `best/` folder of cct_unet_s with random weights, as configs/brats_cct_unet.yaml would train it."""
+    """Write the `best/` folder of cct_unet_s with random weights, which reads scans as configs/brats_cct_unet.yaml."""
+    from untrained_model import write_untrained
+
     from segcct.config import DataSection
-    from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
 
     data = DataSection.model_validate({
         "layout": "folder", "root": "nowhere", "channels": {name: f"{name}.nii.gz" for name in CHANNELS},
         "scheme": "custom", "labels": CLASSES, "crop": "foreground", "image_size": SIDE,
     })  # fmt: skip
-    card = ModelCard(
-        task="segmentation",
-        architecture=Architecture(name="cct_unet_s", in_channels=4, num_classes=4, image_size=SIDE),
-        data=reading(data),
-        scheme=SchemeCard(name="custom", classes=CLASSES),
-        selected_on={},
-        data_fingerprint="",
-        provenance={},
-    )
-    save_model(folder, network_of("cct_unet_s", SIDE).state_dict(), card)
+    write_untrained(folder, "cct_unet_s", data)
 
 
 def network_of(name: str, side: int) -> nn.Module:
@@ -92,7 +86,7 @@ def read(scan: Path) -> tuple[np.ndarray, np.ndarray]:
 
 @torch.inference_mode()
 def swin_unet(scan: Path, output: Path) -> None:
-    """See the module."""
+    """The procedure of Swin-Unet."""
     from scipy.ndimage import zoom
 
     network, (volume, affine) = network_of("swin_unet_tiny", 224), read(scan)
@@ -107,7 +101,7 @@ def swin_unet(scan: Path, output: Path) -> None:
 
 @torch.inference_mode()
 def monai(scan: Path, output: Path) -> None:
-    """See the module."""
+    """The procedure of MONAI."""
     from monai.inferers import SliceInferer
 
     network, (volume, affine) = network_of("cct_unet_s", SIDE), read(scan)
@@ -118,39 +112,38 @@ def monai(scan: Path, output: Path) -> None:
 
 
 def in_process(procedure: str, precision: str, scan: Path, output: Path) -> None:
-    """One of the procedures that are written here."""
+    """Run swin_unet or monai in this process."""
     from segcct.hardware.precision import autocast
+    from segcct.hardware.processor import core_share
 
-    torch.set_num_threads(cores())
+    torch.set_num_threads(core_share())
     with autocast("cpu", precision):
         {"swin_unet": swin_unet, "monai": monai}[procedure](scan, output)
 
 
-def cores() -> int:
-    """Cores of this process."""
-    return len(os.sched_getaffinity(0))
-
-
 def measured(command: list[str]) -> tuple[float, float, float]:
-    """Seconds, seconds of all cores together, and peak megabytes of a process."""
-    from machine import environment  # and segcct.config, which the other procedures do without
+    """Seconds, seconds of all cores together, and peak megabytes of a process. Raises `SystemExit` if it fails."""
+    from machine import environment  # it imports segcct.config, which the processes of other procedures do without
 
-    began = time.monotonic()
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - began
-    if status:
-        sys.exit(f"{' '.join(command)} failed: {process.stderr.read().decode() if process.stderr else ''}")
+    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would stop a process that says much
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            log.seek(0)
+            sys.exit(f"{' '.join(command)} failed: {log.read().decode(errors='replace')}")
     return seconds, usage.ru_utime + usage.ru_stime, resident_mb(usage.ru_maxrss)
 
 
 def segcct(*words: str | Path | int) -> list[str]:
-    """A command of segcct."""
+    """Command line of a segcct command."""
     return [sys.executable, "-m", "segcct.cli", *map(str, words)]
 
 
 def command_of(procedure: str, precision: str, scan: Path, folder: Path) -> list[str]:
-    """The process of a row; models are below `folder`, where masks are written too."""
+    """Command line of a row; models are below `folder`, where masks are written too."""
     if procedure in {"swin_unet", "monai"}:
         return [sys.executable, __file__, "--scan", str(scan), "--one", procedure, precision, str(folder)]
     if procedure == "runner":
@@ -162,11 +155,12 @@ def command_of(procedure: str, precision: str, scan: Path, folder: Path) -> list
 
 
 def main() -> None:
-    """Run every procedure, print the table."""
+    """Run the procedures and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scan", type=Path, required=True, help="folder of t1c.nii.gz, t1n.nii.gz, t2f.nii.gz, ...")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=sorted({procedure for procedure, _ in ROWS}))
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each row (default %(default)s)")
+    names = sorted({procedure for procedure, _ in ROWS})
+    parser.add_argument("--only", nargs="+", choices=names, help="only these procedures")
     parser.add_argument("--one", nargs=3, metavar=("PROCEDURE", "PRECISION", "OUTPUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:

@@ -1,16 +1,21 @@
-"""Can the Dice of a mask be estimated without its reference? 5-fold cross-fitting over the 70 ACDC training patients.
+"""How well the Dice of a mask can be estimated without its reference: cross-fitting over the 70 ACDC training patients.
 
-    python benchmarks/quality.py --root ../shared/data/acdc_h5 --budget 5min --m2i-budget 4min
+    python benchmarks/quality.py --root data/acdc_h5 --budget 5min --m2i-budget 4min
 
-Per fold: a segmenter at its final stage (--budget) and at earlier stages (--stages: fractions of the budget, each a
-training of its own with a finished schedule), and a generator on the same split. The weights are those at the end of
-each training: the patients that it was not trained on have selected nothing, and it predicts them. Sets of masks, each
-reported separately: natural predictions of the final stage, of earlier stages, of both, of synthetic corruptions of the
-images segmented by the final stage, and all together. Estimates are cross-fitted: neither network nor regressor was
-trained on the patient. Trainings that are there are taken where their settings are the same and refused where not (the
-content of the dataset is not compared), measurements where weights and code are the same too; those of another machine
-or precision are in a folder of their own. Prints Markdown and writes it to quality.md there, section by section.
-Patients 074 and 076 hold the same images and count as one (data.patient).
+Protocol, in each of five folds: a segmenter is trained for the budget (final stage) and for fractions of it (earlier
+stages, each a training of its own with a complete schedule), and a generator on the same patients. The patients of the
+fold select nothing, since the weights are those at the end. The networks then predict them, as they are and with
+synthetic corruptions. Estimates are cross-fitted: neither the networks nor the regression was trained on the patient.
+Patients 074 and 076 have the same images and count as one (data.patient).
+
+Results: a section for each set of masks, with a table of all methods (Spearman, MAE, AUROC, AURC, coverage and width of
+the intervals) and a paired comparison of the method in use with simpler ones. The sets are natural predictions of the
+final stage, of earlier stages, and of both; predictions of corrupted images; and all together. The last section leaves
+out one group of features at a time. The page is printed section by section, and written to quality.md.
+
+Finished trainings are not repeated; if their settings differ, the program stops (whether the dataset has changed is not
+checked). Measurements are repeated only if weights, code or options have changed. Every machine and precision has its
+own folder of results.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
 import segcct
-from segcct.config import ReconstructionConfig, SegmentationConfig, settings
+from segcct.config import ReconstructionConfig, SegmentationConfig, parse_duration, settings
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.split_record import Splits
 from segcct.files.json_file import write_json
@@ -50,18 +55,18 @@ PACKAGE = Path(segcct.__file__).parent
 
 
 def main() -> None:
-    """Train, measure, print the tables."""
+    """Train, measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_quality"))
     parser.add_argument("--budget", default="5min", help="of each final segmenter (default %(default)s)")
     parser.add_argument("--m2i-budget", default="4min", help="of each generator (default %(default)s)")
-    parser.add_argument("--stages", type=float, nargs="*", default=[0.4, 0.15, 0.06], help="earlier stages")
-    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--stages", type=float, nargs="*", default=[0.4, 0.15, 0.06], help="fractions of --budget")
+    parser.add_argument("--image-size", type=int, default=128, help="of all networks (default %(default)s)")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of the measurements")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--only-folds", type=int, nargs="+", help="a part of the folds, for a trial")
-    parser.add_argument("--patients", type=int, help="measure only so many patients per fold, for a trial")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (default %(default)s)")
+    parser.add_argument("--only-folds", type=int, nargs="+", help="only these folds, for a trial")
+    parser.add_argument("--patients", type=int, help="measure only this number of patients per fold, for a trial")
     parser.add_argument("--draws", type=int, default=2, help="corrupted versions of each case (default %(default)s)")
     arguments, arguments.keys = parser.parse_known_args()
     arguments.output = folder_here(arguments.output, arguments.keys)
@@ -77,15 +82,13 @@ def main() -> None:
 
 def seconds(budget: str) -> float:
     """`5min` -> 300."""
-    from segcct.config import parse_duration
-
     parsed = parse_duration(budget)
     assert isinstance(parsed, float)
     return parsed
 
 
 def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: float) -> dict[str, object]:
-    """Settings of both trainings of a fold: the 70 patients without fold `fold`, which selects nothing."""
+    """Config keys of both trainings of a fold, whose patients select nothing."""
     return {
         "data.root": str(arguments.root),
         "data.split.train_list": str(arguments.root / "train.list"),
@@ -106,7 +109,7 @@ def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: flo
 
 
 def segmenter(fold: int, fraction: float, arguments: argparse.Namespace) -> RunFolder:
-    """The segmenter of a fold at a stage."""
+    """The segmenter of a fold, trained for a fraction of the budget."""
     budget = seconds(arguments.budget) * fraction
     recipe = {"train.pictures": 0, "train.batch_size": 16, "train.windows": {}}  # as published
     recipe |= {"train.optimizer": "adamw", "model.options": {}}
@@ -115,7 +118,7 @@ def segmenter(fold: int, fraction: float, arguments: argparse.Namespace) -> RunF
 
 
 def generator(fold: int, arguments: argparse.Namespace) -> RunFolder:
-    """The generator of a fold, on the same split."""
+    """The generator of a fold, trained on the same split."""
     changes = overrides(arguments, fold, f"fold{fold}_m2i", seconds(arguments.m2i_budget))
     return trained(settings.load(ReconstructionConfig, CONFIGS / "acdc_slices_m2i.yaml", changes))
 
@@ -124,7 +127,7 @@ def generator(fold: int, arguments: argparse.Namespace) -> RunFolder:
 
 
 def measure_fold(fold: int, arguments: argparse.Namespace) -> Rows:
-    """Rows of the held-out patients of a fold: `final`, one entry per earlier stage, `corrupted`."""
+    """Set of masks (`final`, each earlier stage, `corrupted`) -> rows of the patients of the fold."""
     how = InferenceSettings(16, arguments.precision, pick_device())
     fractions = {FINAL: 1.0} | {f"stage {fraction:g}": fraction for fraction in arguments.stages}
     made = Reconstructor.load(generator(fold, arguments).best, how)
@@ -139,13 +142,13 @@ def measure_fold(fold: int, arguments: argparse.Namespace) -> Rows:
 
 
 def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> list[CalibrationRow]:
-    """Rows of the run's left-out patients, stored in its folder with what they depend on, and read from there."""
+    """Rows of the run's validation patients; stored in its folder, and read from there if nothing has changed."""
     file = run.path / f"quality_rows{'_corrupted' if corrupt else ''}.json"
     depends = dependencies(cycles, arguments, corrupt=corrupt)
     if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(there, dict) and there["depends"] == depends:
-            return [CalibrationRow(**row) for row in there["rows"]]
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(stored, dict) and stored["depends"] == depends:
+            return [CalibrationRow(**row) for row in stored["rows"]]
     data = cycles.predictor.card.data_section(arguments.root)
     cases = Splits.load(run.splits).select(find_cases(data), "val")
     if arguments.patients:

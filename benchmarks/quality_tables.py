@@ -1,4 +1,4 @@
-"""The tables of quality.py: every method on every set of masks, and what the one in use is better than."""
+"""The tables of quality.py: every method on every set of masks, and the method in use compared with simpler ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TARGETS = {
 }
 _COVERAGE_MARGIN = 0.05
 RIVALS = ("entropy alone", "flip agreement alone", "volume alone")
-"""What the estimate has to beat."""
+"""Simple methods, which the estimate has to beat."""
 EVERY = FEATURES + M2I_FEATURES
 METHODS: dict[str, tuple[str, ...]] = {
     ALL_FEATURES: EVERY,
@@ -45,7 +45,7 @@ Found = list[tuple[CalibrationRow, Estimate]]
 
 
 def write(rows: Rows, file: Path) -> None:
-    """Print every section, and add it to the file, as it gets ready."""
+    """Print every section, and write it to the file, as soon as it is ready."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as stream:
         for text in sections(rows):
@@ -54,7 +54,7 @@ def write(rows: Rows, file: Path) -> None:
 
 
 def sections(rows: Rows) -> Iterator[str]:
-    """What made this, then every table, as Markdown."""
+    """The sections of the page, as Markdown."""
     yield head()
     final, earlier, changed = rows[FINAL], rows[EARLIER], rows[CORRUPTED]
     natural = final + earlier
@@ -68,7 +68,7 @@ def sections(rows: Rows) -> Iterator[str]:
 
 
 def head() -> str:
-    """Command, commit, versions."""
+    """Title, command, commit and versions."""
     made = provenance()
     packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
     return (
@@ -78,7 +78,7 @@ def head() -> str:
 
 
 def section(title: str, fitted: Sequence[CalibrationRow], asked: Sequence[CalibrationRow]) -> str:
-    """One set of masks: every method, classes pooled and one by one; the verdict on the one in use; the targets."""
+    """Section of one set of masks: all methods, the method in use against its rivals, and the targets."""
     usable = [row for row in asked if row.features is not None and row.dice is not None]
     if not usable:
         return f"## {title}\n\nNo masks.\n"
@@ -94,8 +94,8 @@ def section(title: str, fitted: Sequence[CalibrationRow], asked: Sequence[Calibr
         "",
         f"{len(usable)} masks of {len({row.patient for row in usable})} patients; Dice {dice.mean():.3f} on average, "
         f"{np.mean(dice < 0.7):.0%} below 0.7. {len(missed)} structures were not predicted at all and have no "
-        f"estimate; in a row of their own they are taken as 0. In use: {in_use}, chosen between the two on these very "
-        "masks out of fold, by whether M2I pays.",
+        f"estimate; a separate row counts their Dice and estimate as 0. In use: {in_use}. It is {ALL_FEATURES} if M2I "
+        f"lowers the out-of-fold error on the masks of the fit, otherwise {WITHOUT_M2I}.",
         "",
         *performance_table(found, in_use, missed),
         "",
@@ -110,7 +110,7 @@ def section(title: str, fitted: Sequence[CalibrationRow], asked: Sequence[Calibr
 
 
 def crossed(title: str, method: str, fitted: Sequence[CalibrationRow], asked: Sequence[CalibrationRow]) -> Found:
-    """Out-of-fold estimates by one method; the same rows in the same order for each."""
+    """Out-of-fold estimates by one method, in the same order of rows for every method."""
     progress = Progress(f"{title}: {method}")
     found = cross_fit(fitted, CLASSES, features=METHODS[method], evaluate=asked)
     progress(1, 1)
@@ -118,18 +118,18 @@ def crossed(title: str, method: str, fitted: Sequence[CalibrationRow], asked: Se
 
 
 def of_class(found: Found, name: str | None) -> Found:
-    """Those of one class; of all for None."""
-    return [(row, one) for row, one in found if name in (None, row.name)]
+    """Estimates of one class, or of all classes for None."""
+    return [(row, one) for row, one in found if name in (None, row.class_name)]
 
 
-def judged(found: Found) -> Performance:
-    """Of estimates with their intervals."""
+def evaluated(found: Found) -> Performance:
+    """Performance of estimates and of their intervals."""
     intervals = [one for _, one in found]
     return performance([row for row, _ in found], [one.dice for one in intervals], intervals)
 
 
 def performance_table(found: dict[str, Found], in_use: str, missed: Sequence[CalibrationRow]) -> list[str]:
-    """Every method, and the one in use with the unpredicted structures as 0."""
+    """Rows of every method, and of the method in use with unpredicted structures counted as 0."""
     lines = [
         "| method | class | Pearson | Spearman | MAE | AUROC | AURC | coverage | width |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -138,10 +138,10 @@ def performance_table(found: dict[str, Found], in_use: str, missed: Sequence[Cal
         for name in (None, *CLASSES):
             if kept := of_class(every, name):
                 mark = " (in use)" if method == in_use else ""
-                lines.append(f"| {method}{mark} | {name or 'pooled'} | {cells(judged(kept))} |")
+                lines.append(f"| {method}{mark} | {name or 'pooled'} | {cells(evaluated(kept))} |")
     for name in (None, *CLASSES):
         kept = of_class(found[in_use], name)
-        empty = [replace(row, dice=0.0) for row in missed if name in (None, row.name)]
+        empty = [replace(row, dice=0.0) for row in missed if name in (None, row.class_name)]
         if kept or empty:
             estimates = [*(one.dice for _, one in kept), *(0.0 for _ in empty)]
             own = performance([*(row for row, _ in kept), *empty], estimates)
@@ -150,7 +150,7 @@ def performance_table(found: dict[str, Found], in_use: str, missed: Sequence[Cal
 
 
 def verdict_table(found: dict[str, Found], in_use: str) -> list[str]:
-    """The method in use against each rival: paired difference of absolute errors over patients, AUROC, AURC."""
+    """Rows of the method in use against each rival: paired difference in absolute error, AUROC, AURC."""
     lines = [
         "| in use against | class | difference of absolute errors [95%] | better | AUROC | AURC |",
         "|---|---|---|---|---|---|",
@@ -163,7 +163,7 @@ def verdict_table(found: dict[str, Found], in_use: str) -> list[str]:
             patients = [row.patient for row, _ in ours]
             errors = [[abs(one.dice - row.dice) for row, one in each] for each in (ours, theirs)]
             compared = paired(*errors, patients, higher_is_better=False)
-            both = [judged(each) for each in (ours, theirs)]
+            both = [evaluated(each) for each in (ours, theirs)]
             lines.append(
                 f"| {rival} | {name or 'pooled'} | {difference(compared)} | {verdict(compared['ci95'])} "
                 f"| {cell(both[0].auroc)} against {cell(both[1].auroc)} "
@@ -180,7 +180,7 @@ def difference(compared: Any) -> str:
 
 
 def verdict(ci95: Sequence[float | None]) -> str:
-    """Of a difference of errors."""
+    """Whether an interval of the difference in error shows that the method in use is better."""
     low, high = ci95
     if low is None or high is None:
         return "n/a"
@@ -188,19 +188,19 @@ def verdict(ci95: Sequence[float | None]) -> str:
 
 
 def cell(value: float | None) -> str:
-    """A number, or n/a where it is not defined."""
+    """A number, or n/a if it is not defined."""
     return "n/a" if value is None else f"{value:.3f}"
 
 
 def cells(own: Performance) -> str:
-    """Numbers of a row."""
+    """Cells of a row."""
     values = (own.pearson, own.spearman, own.mae, own.auroc, own.aurc, own.coverage, own.width)
     return " | ".join(cell(value) for value in values)
 
 
 def reached(method: str, found: Found, targets: dict[str, float]) -> str:
     """Which targets a method meets, classes pooled."""
-    own, parts = judged(found), []
+    own, parts = evaluated(found), []
     for name, target in targets.items():
         value = getattr(own, name)
         met = value is not None and hits(name, value, target)
@@ -210,15 +210,17 @@ def reached(method: str, found: Found, targets: dict[str, float]) -> str:
 
 
 def hits(name: str, value: float, target: float) -> bool:
-    """Whether a figure is where it should be."""
+    """Whether a figure meets its target."""
     if name == "coverage":
         return abs(value - target) <= _COVERAGE_MARGIN
     return value <= target if name == "mae" else value >= target
 
 
 def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
-    """Mean out-of-fold error that the generator's features take away, with its 95% interval over patients; None where
-    they were not measured."""
+    """By how much the generator's features lower the mean out-of-fold error, with its 95% interval over patients.
+
+    None if they were not measured.
+    """
     cheap = tuple(name for name in calibration.features if name in FEATURES)
     if len(cheap) == len(calibration.features):
         return None
@@ -228,12 +230,12 @@ def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
 
 
 def pays(worth: dict[str, Any] | None) -> bool:
-    """The whole interval lies above zero: with few patients a signal of pure noise takes some error away by chance."""
+    """Whether the whole interval is above zero: with few patients, even noise lowers the error by chance."""
     return worth is not None and worth["ci95"][0] is not None and bool(worth["ci95"][0] > 0)
 
 
 def leaving_out(rows: Sequence[CalibrationRow]) -> str:
-    """What each group of features adds on the final stage, and what M2I adds, with its interval."""
+    """Section on what each group of features adds on the final stage, and what M2I adds, with its interval."""
     title = "## Leave one group of features out, final stage\n\n"
     try:
         calibration = Calibration(rows, CLASSES, EVERY)
@@ -251,6 +253,6 @@ def leaving_out(rows: Sequence[CalibrationRow]) -> str:
         lines.append(f"| {row['name']}{mark} | {' | '.join(map(cell, figures))} |")
     if worth is not None and worth["ci95"][0] is not None:
         low, high = worth["ci95"]
-        said = f"M2I takes {worth['mean']:+.4f} of the mean error away (95% over patients {low:+.4f} to {high:+.4f})."
+        said = f"M2I lowers the mean error by {worth['mean']:.4f} (95% interval over patients {low:+.4f}, {high:+.4f})."
         lines += ["", said]
     return title + "\n".join([*lines, ""])

@@ -1,12 +1,14 @@
-"""Real files of public test sets, read by segcct and by independent readers: equal, refused, wrong or a traceback.
+"""Real files, such as public test sets, as segcct reads them, compared with nibabel, SimpleITK, pydicom and others.
 
     python benchmarks/real_files.py --root FOLDER [FOLDER ...] [--list]
 
-Walks the folders and takes every file that is of a format segcct reads by its name or, for DICOM, by its content, and
-every folder with several DICOM files. The readers are nibabel, SimpleITK, pydicom, h5py, numpy, OpenCV and Pillow
-(benchmarks/independent_readers.py). Values must be equal (of lossy compression, nearly), grids within 0.001 mm. The
-reasons of refusals are listed with their counts; those of files that the independent reader refuses too are told
-apart. Wrong files and tracebacks are printed by name; exit code 1 when there is one.
+Reads every file below the folders that has the name or, for DICOM, the content of a format that segcct reads, and every
+folder of several DICOM files. benchmarks/independent_readers.py has the other readers. Values must be equal (nearly
+equal after lossy compression), and grids must agree within 0.001 mm.
+
+Table: a row per format, with the numbers of files that are read equally, refused by segcct, read wrongly, end in a
+traceback, or are read by segcct alone. Below it, the reasons of refusals are counted. Wrong files and tracebacks are
+printed with their names; exit code 1 if there are any.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from segcct.files.file_names import (
     NPZ_SUFFIXES,
     split_name,
 )
-from segcct.images.arrays import array_names, read_array
+from segcct.images.arrays import array_names, read_arrays
 from segcct.images.raster import BANDS
 from segcct.images.volume import Volume, holds_dicom
 
@@ -44,19 +46,19 @@ KINDS = {
     **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
     **dict.fromkeys((".mha", ".mhd"), "metaimage"),
     **dict.fromkeys(DICOM_SUFFIXES, "dicom"),
-    **dict.fromkeys(("" + suffix for suffix in (*HDF5_SUFFIXES, ".npy.h5")), "hdf5"),
+    **dict.fromkeys((*HDF5_SUFFIXES, ".npy.h5"), "hdf5"),
     **dict.fromkeys(NPZ_SUFFIXES, "npz"),
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
 }
 COLUMNS = ("equal", "refused", "wrong", "traceback", "alone")
-"""alone: read by segcct only, with nothing to compare with."""
+"""alone: no other library reads the file."""
 _MOST_BYTES = 2**28
 _SLOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file, or one array of it."""
+    """How segcct reads a file, or one array of it."""
 
     kind: str
     path: Path
@@ -68,7 +70,7 @@ class Outcome:
 
 
 def files_below(root: Path) -> Iterator[tuple[str, Path]]:
-    """Kind and path of all files to read, and of folders with several DICOM files, links left out."""
+    """Kind and path of all files to read, and of folders with several DICOM files; links are left out."""
     for place, folders, names in os.walk(root):
         folders.sort()
         series = 0
@@ -83,13 +85,13 @@ def files_below(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def kind_of(path: Path) -> str | None:
-    """By the name's ending; without a known one, DICOM by its content."""
+    """Kind of a file by its suffix or, without a suffix, DICOM by its content; None if segcct does not read it."""
     kind = KINDS.get(split_name(path.name)[1].lower())
     return kind or ("dicom" if not path.suffix and holds_dicom(path) else None)
 
 
 def outcomes(kind: str, path: Path) -> Iterator[Outcome]:
-    """What comes of a file; of each of its arrays where it holds several."""
+    """The outcome of a file, or of each array in a file of arrays."""
     names: Sequence[str | None] = (None,)
     if kind in ("hdf5", "npz"):
         try:
@@ -105,7 +107,7 @@ def outcomes(kind: str, path: Path) -> Iterator[Outcome]:
 
 
 def outcome(kind: str, path: Path, name: str | None) -> Outcome:
-    """What comes of a file, or of one array in it."""
+    """The outcome of a file, or of the array `name` in it."""
     theirs, why = others(kind, path, name)
     began = time.process_time()
     try:
@@ -127,13 +129,13 @@ def outcome(kind: str, path: Path, name: str | None) -> Outcome:
 def loaded(kind: str, path: Path, name: str | None = None) -> Read:
     """A file as segcct reads it."""
     if name is not None:
-        return Read(read_array(path, name))
+        return Read(read_arrays([path], name)[0])
     if kind == "image":
         channels = dict.fromkeys(BANDS, "{id}.*")
         data = DataSection(layout="pictures", root=path.parent, channels=channels, scheme="binary")
         case = pictures.single(data, path)
         if case is None:
-            raise SegcctError("not taken as one picture")
+            raise SegcctError("not read as one image")
         bands = pictures.read_image(case, data)[0].transpose(3, 2, 1, 0)  # (Z, Y, X, 3)
         return Read(bands[..., 0] if (bands == bands[..., :1]).all() else bands)
     volume = Volume.load(path)
@@ -141,7 +143,7 @@ def loaded(kind: str, path: Path, name: str | None = None) -> Read:
 
 
 def others(kind: str, path: Path, name: str | None) -> tuple[list[Read], str]:
-    """What the independent readers make of it, those that can; and why the last one could not."""
+    """The file as independent readers read it, and the error of the last one that could not."""
     found, why = [], ""
     for reader in READERS[kind]:
         try:
@@ -152,7 +154,7 @@ def others(kind: str, path: Path, name: str | None) -> tuple[list[Read], str]:
 
 
 def difference(ours: Read, theirs: Read) -> str | None:
-    """What differs; None for equal values on an equal grid."""
+    """What differs; None if values and grid are equal."""
     if ours.array.shape != theirs.array.shape:
         return f"shape {ours.array.shape}, not {theirs.array.shape}"
     one, other = (each.array.astype(np.float64) for each in (ours, theirs))
@@ -174,13 +176,13 @@ def difference(ours: Read, theirs: Read) -> str | None:
 
 
 def _reason(error: SegcctError) -> str:
-    """The kind of refusal, without what belongs to one file."""
+    """The message of a refusal, without what differs by file."""
     found = f" ({error.found[:60]})" if error.found else ""
     return f"{error.what}{found}"
 
 
 def table(found: Sequence[Outcome]) -> str:
-    """Rows by kind."""
+    """A row per kind, and one of all."""
     lines = ["| format | files | " + " | ".join(COLUMNS) + " |", "|---" * (2 + len(COLUMNS)) + "|"]
     for kind in dict.fromkeys(one.kind for one in found):
         row = Counter(one.what for one in found if one.kind == kind)
@@ -190,10 +192,10 @@ def table(found: Sequence[Outcome]) -> str:
 
 
 def main() -> int:
-    """Print the table and the reasons; 1 when a file is read wrong, or with a traceback."""
+    """Print the table and the reasons; 1 if a file is read wrongly or ends in a traceback."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, nargs="+", required=True, help="folders with files")
-    parser.add_argument("--list", action="store_true", help="name every refused file too")
+    parser.add_argument("--root", type=Path, nargs="+", required=True, help="folders of files")
+    parser.add_argument("--list", action="store_true", help="print the name of every refused file too")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # of the independent readers
     found: list[Outcome] = []
@@ -202,10 +204,12 @@ def main() -> int:
             found.append(one)
             if one.what in ("wrong", "traceback") or (arguments.list and one.what == "refused"):
                 print(f"{path}: {one.reason}", flush=True)
+    if not found:
+        parser.error(f"no files that segcct reads in {', '.join(map(str, arguments.root))}")
     print(f"\n{table(found)}\n\nRefused:")
     reasons = Counter((one.kind, one.reason, one.both) for one in found if one.what == "refused")
     for (kind, reason, both), count in sorted(reasons.items()):
-        print(f"{count:5} {kind}: {reason}{' [the independent reader refuses it too]' if both else ''}")
+        print(f"{count:5} {kind}: {reason}{' [the other library refuses it too]' if both else ''}")
     return int(any(one.what in ("wrong", "traceback") for one in found))
 
 

@@ -1,11 +1,13 @@
-"""How much of what another scanner costs is won back by `predict --adapt`, or by training against it.
+"""How much Dice is lost on images of another scanner, and how much of it `predict --adapt` or augmentation recovers.
 
     python benchmarks/shift.py --root data/acdc_h5 --models runs/plain/best runs/scanner/best
 
-Each model is a segmenter of ACDC slices that was not trained on the patients of val.list, such as those that
-few_labels.py leaves, or one trained with `augment.scanner`; a generator neither. Rows are models and adaptations. Dice
-is the mean over the cases of val.list of each case's mean over classes, as they are and shifted: gamma, a smooth bias
-field and noise, which no standardizing undoes. Differences to the first row are paired over patients.
+The models are segmenters of ACDC slices, such as those of few_labels.py, or trained with `augment.scanner`. Neither
+they nor the generator may have been trained on the patients of val.list.
+
+Table: a row per model and adaptation, with the Dice of the cases of val.list (each case's mean over classes), as they
+are and shifted, and the paired difference to the first row, with its 95% interval over patients. Shifted images have
+another gamma, a smooth bias field and noise, which standardization does not undo.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+from case_scores import Scores, difference_text
 from machine import machine
 
 from segcct.config import DataSection
@@ -27,36 +30,35 @@ from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.split_drawing import make_splits
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
-from segcct.metrics import class_dice, paired
+from segcct.metrics import class_dice
 
-Scores = dict[str, float]
-"""Case -> its mean Dice over classes."""
 GAMMA, BIAS, NOISE = 1.8, 0.5, 0.04
-"""Curve of contrast; largest logarithm of the bias field; standard deviation of the noise, in [0, 1] units."""
+"""Exponent; largest logarithm of the bias field; standard deviation of the noise, for images in [0, 1]."""
 
 
 def shifted(image: np.ndarray, case: str, file: str) -> np.ndarray:
-    """Slices (..., H, W) in [0, 1] with gamma, a smooth bias field and noise; no standardizing undoes it.
+    """Slices (..., H, W) in [0, 1] with gamma, a smooth bias field and noise, which standardization does not undo.
 
-    The field is a function of the case id, the noise of the file's name.
+    The field depends on the case id, the noise on the name of the file.
     """
     moved = np.asarray(image, dtype=np.float64) ** GAMMA * np.exp(bias_field(image.shape[-2:], _random(case)))
     return np.clip(moved + _random(file).normal(0, NOISE, image.shape), 0, 1)
 
 
 def bias_field(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """(H, W) logarithm of a field of half a wave along a random direction, in [-BIAS, BIAS]."""
+    """(H, W) logarithm of a bias field: half a wave along a random direction, in [-BIAS, BIAS]."""
     rows, columns = np.meshgrid(*(np.linspace(-1, 1, side) for side in size), indexing="ij")
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
     return BIAS * np.sin(np.pi / 2 * (np.cos(angle) * rows + np.sin(angle) * columns) + phase)
 
 
 def write_shifted(cases: Sequence[Case], as_they_are: Collection[str], root: Path) -> Path:
-    """Copy the files of cases into a folder below `root`, shifted but for these patients; one that is there is taken.
+    """Copy the files of cases into a folder below `root`; images of all patients but those `as_they_are` are shifted.
 
-    The folder's name holds what its content depends on.
+    The folder's name is a digest of what it depends on; an existing folder is used as it is.
     """
-    depends = repr((GAMMA, BIAS, NOISE, sorted(as_they_are), [case.id for case in cases]))
+    files = [(case.id, [str(file.absolute()) for file in next(iter(case.channels.values()))]) for case in cases]
+    depends = repr((GAMMA, BIAS, NOISE, sorted(as_they_are), files))
     folder = root / f"shifted_{hashlib.sha256(depends.encode()).hexdigest()[:8]}"
     if folder.is_dir():
         return folder
@@ -82,7 +84,7 @@ def evaluated(data: DataSection) -> list[Case]:
 
 
 def scores_of(predictor: Predictor, cases: Sequence[LoadedCase]) -> Scores:
-    """Case -> mean Dice over the classes that it holds."""
+    """Case -> its mean Dice over classes; cases without any class are left out."""
     scores = {}
     for loaded in cases:
         assert loaded.label is not None
@@ -94,19 +96,8 @@ def scores_of(predictor: Predictor, cases: Sequence[LoadedCase]) -> Scores:
     return scores
 
 
-def difference(scores: Scores, without: Scores, patients: Mapping[str, str]) -> str:
-    """`+0.012 [+0.004, +0.020]` over patients."""
-    names = sorted(scores)
-    found = paired(
-        [scores[name] for name in names], [without[name] for name in names], [patients[name] for name in names]
-    )
-    low, high = found["ci95"]
-    ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
-    return f"{found['difference']:+.3f} [{ends}]"
-
-
 def main() -> None:
-    """Print the table."""
+    """Evaluate every model with every adaptation, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
     parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN/best")
@@ -114,11 +105,10 @@ def main() -> None:
         "--adapt",
         nargs="+",
         default=["none", "statistics:0.2", "statistics:0.4", "image", "statistics:0.4,image", "model"],
+        help="adaptations, as of segcct predict",
     )
-    parser.add_argument(
-        "--generator", type=Path, metavar="RUN/best", help="of the same data section: also `model` with its cycle"
-    )
-    parser.add_argument("--output", type=Path, default=Path("runs/bench_shift"), help="for the shifted files")
+    parser.add_argument("--generator", type=Path, metavar="RUN/best", help="adapt by `model` with this generator too")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench_shift"), help="folder of the shifted files")
     arguments = parser.parse_args()
     how = InferenceSettings()
     print(f"{machine()['processor']}, {how.choice.precision} ({how.choice.reason})\n")
@@ -140,7 +130,7 @@ def main() -> None:
             first = first or scores
             patients = {case.id: case.patient for case in cases}
             cells = " | ".join(
-                f"{np.mean(list(each.values())):.3f}, {difference(each, base, patients)}"
+                f"{np.mean(list(each.values())):.3f}, {difference_text(each, base, patients)}"
                 for each, base in zip(scores, first, strict=True)
             )
             name = f"{adapt}, generator" if generator else adapt

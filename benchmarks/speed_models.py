@@ -1,10 +1,14 @@
-"""How fast the networks are beside each other, in one process: forward pass, training step, parameters.
+"""Speed of networks on the CPU, compared with a reference: forward pass, training step, number of parameters.
 
-    python benchmarks/speed_models.py                              # cct_unet_s against swin_unet_tiny, fp32, 2 threads
+    python benchmarks/speed_models.py                              # cct_unet_s and swin_unet_tiny, fp32, 2 threads
     python benchmarks/speed_models.py --models unet cct_unet_b cct_unet_s:encoder_depth=0 --precision bf16
 
-A forward pass is in evaluation mode without gradients; a training step is forward, cross-entropy, backward and AdamW.
-The networks take turns, so that a disturbance hits all of them, and the fastest of the rounds counts.
+Table: a row per network, with its parameters (share: relative to the reference), and the seconds of a forward pass
+without gradients and of a training step (forward, cross-entropy, backward, AdamW); ratio says how many times as fast
+as the reference it is.
+
+Protocol: the networks take turns in one process, so that a disturbance of the machine affects all of them; the fastest
+round counts.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ CLASSES = 4
 
 
 def parse() -> argparse.Namespace:
+    """Options of this program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", default="swin_unet_tiny", choices=model_names("segmenter"))
     parser.add_argument("--models", nargs="+", default=["cct_unet_s"], type=network, metavar="NAME[:OPTION=VALUE,...]")
@@ -36,20 +41,24 @@ def parse() -> argparse.Namespace:
 
 
 def network(text: str) -> str:
-    """A network and its options. Raises `argparse.ArgumentTypeError` for one that is not there."""
-    if text.partition(":")[0] not in model_names("segmenter"):
-        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(model_names('segmenter'))}")
+    """`NAME[:OPTION=VALUE,...]` as it is. Raises `argparse.ArgumentTypeError` if it is not written like that."""
+    name, _, options = text.partition(":")
+    if name not in model_names("segmenter"):
+        raise argparse.ArgumentTypeError(f"{name} is not one of {', '.join(model_names('segmenter'))}")
+    if options and not all("=" in option for option in options.split(",")):
+        raise argparse.ArgumentTypeError(f"{text} is not written as NAME:OPTION=VALUE,...")
     return text
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 class Contestant:
-    """One network with its optimiser, and its best times in seconds."""
+    """A network with its optimizer, and its fastest times in seconds."""
 
     def __init__(self, name: str, arguments: argparse.Namespace) -> None:
         torch.manual_seed(0)
@@ -86,19 +95,20 @@ class Contestant:
 
 
 def main() -> None:
+    """Measure, and print the table."""
     arguments = parse()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()  # as training does
     images = torch.randn(arguments.batch, arguments.channels, arguments.size, arguments.size)
     labels = torch.randint(CLASSES, (arguments.batch, arguments.size, arguments.size))
     contestants = [Contestant(name, arguments) for name in dict.fromkeys([arguments.reference, *arguments.models])]
-    for _ in range(arguments.rounds + 1):  # the first is a warm-up; its times are the slowest and never count
+    for _ in range(arguments.rounds + 1):  # the first round is a warm-up, whose times are the slowest
         for contestant in contestants:
             contestant.measure(images, labels)
     reference = contestants[0]
     print(
         f"{arguments.size} x {arguments.size}, batch {arguments.batch}, {arguments.precision}, "
-        f"{arguments.threads} threads, best of {arguments.rounds} rounds; ratios against {reference.name}"
+        f"{arguments.threads} threads, best of {arguments.rounds} rounds, compared with {reference.name}"
     )
     width = max(len(one.name) for one in contestants) + 2
     print(f"{'network':<{width}}{'parameters':>13}{'share':>8}{'forward s':>11}{'ratio':>7}{'step s':>9}{'ratio':>7}")

@@ -1,4 +1,4 @@
-"""The run of a configuration: found where it was left, gone on with, or trained now."""
+"""The run of a configuration: an earlier one if it is finished, resumed if it was interrupted, or a new training."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from segcct.tasks.training_run import train
 from segcct.training.device_settings import resolve_precision
 
 ONLY_AT_THE_END = 1_000_000
-"""`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""
+"""`train.validate_every` of a training that keeps its last weights, so that no validation case selects them."""
 _ANYWHERE = ("run.root", "data.cache", "data.workers", "train.precision_reason")
-"""Keys that the weights do not depend on."""
+"""Keys that do not change the weights."""
 
 
 def trained(config: Experiment) -> RunFolder:
-    """The finished run of this configuration.
+    """Return the finished run of this configuration.
 
     Raises:
-        RunError: a run of that name has other settings, or cannot be gone on with.
+        RunError: a run of that name has other settings, or cannot be resumed.
     """
     config = resolve_precision(config)  # as a run stores it
     run = RunFolder(config.run.root / config.run.name)
@@ -35,22 +35,22 @@ def trained(config: Experiment) -> RunFolder:
 
 
 def check_settings(run: RunFolder, config: Experiment) -> None:
-    """Raises `RunError` where a run has other settings than a configuration that is settled for this machine."""
-    there = settings.load(type(config), run.config)
+    """Raise `RunError` if a run has other settings than a configuration whose precision is resolved."""
+    stored = settings.load(type(config), run.config)
     names = [key.name for key in keys(type(config)) if key.name not in _ANYWHERE]
-    other = [name for name in names if _value(there, name) != _value(config, name)]
-    if other:
+    differing = [name for name in names if _value(stored, name) != _value(config, name)]
+    if differing:
         raise RunError(
-            "the run that is there has other settings",
+            "a run of this name exists, with other settings",
             file=run.path,
-            found=", ".join(f"{name} {_value(there, name)}" for name in other),
-            expected=", ".join(f"{name} {_value(config, name)}" for name in other),
+            found=", ".join(f"{name} {_value(stored, name)}" for name in differing),
+            expected=", ".join(f"{name} {_value(config, name)}" for name in differing),
             remedy="Choose another --output, or delete that run",
         )
 
 
 def minutes(run: RunFolder) -> float:
-    """What the training took, whenever that was."""
+    """How long the training took."""
     return float(run.read_metrics()[-1]["elapsed_s"]) / 60
 
 

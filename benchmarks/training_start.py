@@ -1,9 +1,9 @@
-"""Seconds from the call of `train` to the first batch's loss, on 100 small synthetic cases that are in the cache.
+"""Seconds from the call of `train` to the loss of the first batch, with 100 small synthetic cases in the cache.
 
-    python benchmarks/training_start.py            # the best and the median of five processes
-    python benchmarks/training_start.py --profile  # where one start spends its time
+    python benchmarks/training_start.py            # best and median of five starts
+    python benchmarks/training_start.py --profile  # also prints where one start spends its time
 
-Each start is that of a new process that has imported the trainer, so that the time is that of the program's own work.
+Each start is measured in a new process, after the trainer was imported: the time of these imports does not count.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ENVIRONMENT = {"SEGCCT_PRECISION": "fp32", "CUDA_VISIBLE_DEVICES": ""}
 
 
 class StartedError(Exception):
-    """The first batch has come."""
+    """The loss of the first batch is wanted."""
 
 
 def start_s(folder: Path, name: str, *, profile: bool = False) -> float:
-    """Seconds of one start."""
+    """Seconds of one start, measured in this process."""
     from segcct.config import SegmentationConfig, settings
     from segcct.tasks import training_run
     from segcct.tasks.segmentation.segmentation_task import SegmentationTask
@@ -64,10 +64,10 @@ def start_s(folder: Path, name: str, *, profile: bool = False) -> float:
 
 
 def main() -> None:
-    """Write the cases, start once to fill the cache, then measure."""
+    """Write the cases, start once to fill the cache, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5, help="number of starts (default %(default)s)")
+    parser.add_argument("--profile", action="store_true", help="also profile one start")
     parser.add_argument("--start", nargs=2, metavar=("DIR", "NAME"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.start:
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def process_s(folder: str, name: str, *more: str) -> float:
-    """Seconds of a start in a process of its own; prints what it prints before them."""
+    """Seconds of a start in a new process; prints the lines that it prints before them."""
     command = [sys.executable, __file__, "--start", folder, name, *more]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(**ENVIRONMENT))
     *before, seconds = done.stdout.splitlines()

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segcct.commands.parser import positive_int
 from segcct.errors import SegcctError
 from segcct.extras import import_extra
+from segcct.option_types import positive_int
 from segcct.spark.java_runtime import find_java
 
 HOST = "127.0.0.1"

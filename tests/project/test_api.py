@@ -11,8 +11,12 @@ import yaml
 import segcct
 from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.errors import ConfigError, RunError
+from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
+from segcct.tasks.task import TASKS
+from segcct.training import session
 from tests.conftest import SMALL
+from tests.support import small_tasks
 from tests.support.documents import ROOT
 
 CONFIG = ROOT / "configs" / "brats_cct_unet.yaml"
@@ -59,6 +63,18 @@ def test_a_run_is_resumed_and_predicts(keys: dict[str, Any], phantom: Path, tmp_
     with pytest.raises(RunError, match="exist already"):
         segcct.predict(run.best, phantom, tmp_path / "masks", split="test")
     assert segcct.predict(run.best, phantom, tmp_path / "masks", split="test", existing="replace").masks == [mask]
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_resumed_run_knows_its_task(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_tasks.SMALL[task](0, tmp_path).config
+    run = RunFolder.create(tmp_path / "run")
+    run.write_text(run.config, settings.dump(config))
+    asked: list[type] = []
+    monkeypatch.setattr(session, "experiment_of", lambda kind, *_, **__: (asked.append(kind), None))
+    monkeypatch.setattr(training_run, "train", lambda *_, **__: None)
+    segcct.train(resume=run.path)
+    assert asked == [type(config)]
 
 
 def test_what_cannot_be_trained_is_said(keys: dict[str, Any]) -> None:

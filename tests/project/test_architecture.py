@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "escape", "progress", "plurals", "plugins", "extras", "runtime"},
+    {"version", "errors", "escape", "progress", "plurals", "plugins", "extras", "option_types", "runtime"},
     {"files", "provenance", "hub"},
     {"hardware"},
     {"case_runner"},

@@ -1,9 +1,10 @@
-"""What benchmarks take from earlier runs, and that their tables come out whatever the masks are."""
+"""Benchmarks: which earlier runs they use, their tables, and their errors."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 import time
 from argparse import ArgumentTypeError, Namespace
@@ -18,7 +19,7 @@ import pytest
 from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.case import Case
 from segcct.datasets.split_record import Splits
-from segcct.errors import ConfigError, PackageError, RunError
+from segcct.errors import ConfigError, ModelError, PackageError, RunError
 from segcct.files.json_file import write_json
 from segcct.inference.cycle import Cycles
 from segcct.models.zoo import entry
@@ -195,6 +196,32 @@ def test_a_budget_is_minutes_steps_or_epochs(benchmark_of, budget, keys):
         benchmark_of("accuracy").length_of("21 steps", toy_experiment({}))
 
 
+def test_a_table_of_accuracy_without_surface_distances(benchmark_of):
+    """A network that predicts background alone has no HD95."""
+    results = {
+        "a": [result("a", 0, [0.0, 0.0], hd95={}, classes={"RV": None})],
+        "b": [result("b", 0, [0.5, 0.6], peak_mb=None), result("b", 1, [0.5, 0.6], hd95={})],
+    }
+    _, _, first, second = [line.strip("| ").split(" | ") for line in table_of(benchmark_of, results)]
+    assert first[10:12] == ["n/a", "n/a"]
+    assert second[10:12] == ["0.800", "4.00"]
+    assert second[5] == "900"
+    results["b"].clear()
+    assert "hd95_mm" in table_of(benchmark_of, {"a": results["a"]})[0]
+
+
+def table_of(benchmark_of, results: dict[str, list[dict[str, object]]]) -> list[str]:
+    return benchmark_of("accuracy_table").table(results, "b").splitlines()
+
+
+def test_the_reference_is_an_entry(benchmark_of, tmp_path):
+    config = tmp_path / "benchmark.yaml"
+    content = "{experiment: any.yaml, reference: unet, budget: 1min, seeds: [0], folds: [0], entries: {net: {}}}"
+    config.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match="the reference is not an entry"):
+        benchmark_of("accuracy").read(Namespace(config=config))
+
+
 def toy_experiment(overrides: dict[str, object]) -> SegmentationConfig:
     data = data_section().model_dump(mode="json")
     return settings.build(SegmentationConfig, {"data": data}, overrides, source="test")
@@ -230,20 +257,20 @@ def test_entries_can_be_trained(benchmark_of, tmp_path, monkeypatch, name):
         assert "fp32" in experiment.run.root.name
         assert entry(experiment.model.name).kind == "segmenter"
     if benchmark.lists is None:
-        with pytest.raises(ConfigError, match="no patients that are kept apart"):
+        with pytest.raises(ConfigError, match="no held-out patients"):
             accuracy.read(Namespace(**{**vars(arguments), "final": True}))
 
 
 def test_measurements_know_what_they_depend_on(benchmark_of):
     quality, cycles = benchmark_of("quality"), Cycles(predictor(), painter())
-    told = Namespace(precision="fp32", patients=None, draws=2)
-    found = quality.dependencies(cycles, told, corrupt=True)
-    assert found == quality.dependencies(cycles, told, corrupt=True)
+    options = Namespace(precision="fp32", patients=None, draws=2)
+    found = quality.dependencies(cycles, options, corrupt=True)
+    assert found == quality.dependencies(cycles, options, corrupt=True)
     for name, value in (("precision", "bf16"), ("patients", 3), ("draws", 1)):
-        assert quality.dependencies(cycles, Namespace(**{**vars(told), name: value}), corrupt=True) != found
+        assert quality.dependencies(cycles, Namespace(**{**vars(options), name: value}), corrupt=True) != found
     other = Cycles(predictor(), painter())
     other.reconstructor.card = other.reconstructor.card.model_copy(update={"weights_sha256": "another"})
-    assert quality.dependencies(other, told, corrupt=True) != found
+    assert quality.dependencies(other, options, corrupt=True) != found
 
 
 def test_residual_signals_look_where_they_say(benchmark_of):
@@ -273,9 +300,9 @@ def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, 
     tables = benchmark_of("quality_tables")
     kept = ("all features", "without M2I", "M2I alone", *tables.RIVALS)
     monkeypatch.setattr(tables, "METHODS", {name: tables.METHODS[name] for name in kept})
-    final = [replace(row, name=CLASSES[row.name]) for row in simulated(12, 0, cases=1)]
+    final = [replace(row, class_name=CLASSES[row.class_name]) for row in simulated(12, 0, cases=1)]
     missed = [replace(row, features=None, dice=0.0) for row in final[:2]]
-    few = [replace(row, name=CLASSES[row.name]) for row in simulated(2, 7, cases=1)]
+    few = [replace(row, class_name=CLASSES[row.class_name]) for row in simulated(2, 7, cases=1)]
     tables.write({"final": [*final, *missed], "earlier": few, "corrupted": []}, tmp_path / "quality.md")
     text = (tmp_path / "quality.md").read_text(encoding="utf-8")
     assert text in capsys.readouterr().out
@@ -348,19 +375,39 @@ def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypat
     assert (last.augment.scanner, last.augment.synthesize) == (0.5 * ("scanner" in method), 0.25 * ("syn" in method))
     assert (last.train.optimizer == "adamw") == (len(steps) == 2 or "scratch" in method)
     for wrong in ("teacher+cycle", "mae+m2d", "scratch+mae", "mean"):
-        with pytest.raises(ArgumentTypeError, match="methods that go together"):
+        with pytest.raises(ArgumentTypeError, match="not a valid combination"):
             few.method_of(wrong)
 
 
 def test_differences_are_paired_over_patients(benchmark_of):
-    few, m2i = benchmark_of("few_labels"), benchmark_of("m2i")
+    tables, m2i = benchmark_of("case_scores"), benchmark_of("m2i")
     patients = {"a1": "a", "a2": "a", "b1": "b"}
-    scores = few.over_draws([{"a1": 0.5, "a2": 0.7, "b1": 0.9}, {"a1": 0.7, "a2": 0.9, "b1": 0.9}])
+    scores = tables.averaged([{"a1": 0.5, "a2": 0.7, "b1": 0.9}, {"a1": 0.7, "a2": 0.9, "b1": 0.9}])
     assert scores == pytest.approx({"a1": 0.6, "a2": 0.8, "b1": 0.9})
-    text = few.difference(scores, dict.fromkeys(patients, 0.6), patients)
+    text = tables.difference_text(scores, dict.fromkeys(patients, 0.6), patients)
     assert text.startswith("+0.167 [")
+    assert tables.mean_text(scores, patients).startswith("0.767 [")
+    assert tables.mean_text({"a1": 0.5}, patients) == "0.500 [n/a]"  # one patient has no interval
+    # Other patients are labeled in each draw, so that each draw scores others with --choosing.
+    assert tables.averaged([{"a1": 0.5}, {"a1": 0.7, "b1": 0.9}]) == pytest.approx({"a1": 0.6, "b1": 0.9})
     assert m2i.mean([None, 0.5, 0.7]) == pytest.approx(0.6)
     assert m2i.cell(m2i.mean([None]), ".3f") == "n/a"
+
+
+def test_a_pretraining_is_shorter_than_the_training(benchmark_of, monkeypatch, capsys):
+    options = ["--root", "elsewhere", "--methods", "scratch", "mae+teacher", "--minutes", "10"]
+    monkeypatch.setattr("sys.argv", ["few_labels.py", *options])
+    with pytest.raises(SystemExit):
+        benchmark_of("few_labels").main()
+    assert "--pretrain-minutes must be less than --minutes (10)" in capsys.readouterr().err
+
+
+def test_a_segmenter_of_other_slices_is_refused(benchmark_of, monkeypatch):
+    m2i = benchmark_of("m2i")
+    monkeypatch.setattr(m2i.Predictor, "load", lambda *_: predictor(fit="resize"))
+    data, arguments = data_section().model_dump(mode="json"), Namespace(styles=["none"])
+    with pytest.raises(ModelError, match="prepared differently"):
+        m2i.experiment("acdc", data, "test", arguments, {}, Path("run"))
 
 
 def test_both_targets_are_met_by_one_generator_or_not(benchmark_of):
@@ -438,6 +485,48 @@ def test_what_a_hostile_input_must_not_do(benchmark_of):
         assert hostile.verdict_of_trial(mutation, trial).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("hostile", ["--kind", "nift"], "nift is not one of nifti"),
+        ("real_files", ["--root", "elsewhere"], "no files that segcct reads in elsewhere"),
+        ("export", ["--model", "runs/a/best"], "--model needs --input"),
+        ("m2i", [], "give --acdc, --brats or both"),
+        ("kills", ["--step", "predikt"], "invalid choice: 'predikt'"),
+        ("full_disk", ["--command", "predikt"], "invalid choice: 'predikt'"),
+        ("speed_models", ["--models", "unet:norm"], "unet:norm is not written as NAME:OPTION=VALUE"),
+    ],
+)
+def test_wrong_options_are_refused_at_once(benchmark_of, monkeypatch, capsys, name, options, message):
+    module = benchmark_of(name)
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *options])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_metrics_are_measured_without_brats_too(benchmark_of, monkeypatch, capsys):
+    metrics = benchmark_of("metrics")
+    monkeypatch.setattr("sys.argv", ["metrics.py", "--data", "elsewhere"])
+    monkeypatch.setattr(metrics, "compare_organs", lambda: print("13 organs"))
+    metrics.main()
+    assert capsys.readouterr().out == (
+        "no BraTS 2015 cases in elsewhere, so no HD95 of tumor regions: name their folder with --data\n\n13 organs\n"
+    )
+
+
+def test_a_command_that_fails_before_its_kill_is_a_problem(benchmark_of, tmp_path, monkeypatch):
+    kills = benchmark_of("kills")
+    (tmp_path / "before").mkdir()
+    usual = kills.Undisturbed(1.0, {}, tmp_path / "before")
+    for status, problems in ((0, []), (3, ["ends by itself with exit status 3"])):
+        code = f"raise SystemExit({status})"
+        monkeypatch.setattr(kills, "start", lambda *_, code=code: subprocess.Popen([sys.executable, "-c", code]))
+        found = kills.killed(kills.STEPS[0], usual, tmp_path / f"killed{status}", 30.0)
+        assert found == (False, problems)
+
+
 def test_real_files_are_compared_with_independent_readers(benchmark_of, tmp_path, monkeypatch, capsys):
     real = benchmark_of("real_files")
     for name, data in (("a.nii", hostile_nifti.SOUND), ("b.nii.gz", hostile_nifti.PACKED), ("c.nii", b"nothing")):
@@ -457,6 +546,17 @@ def test_real_files_are_compared_with_independent_readers(benchmark_of, tmp_path
 @pytest.mark.slow
 def test_a_killed_prediction_goes_on_and_its_folder_is_as_if_it_had_not_been(benchmark_of, tmp_path):
     assert benchmark_of("cohort").kill_often("command", 2, 1, tmp_path) == []
+
+
+@pytest.mark.parametrize(("problems", "status"), [([], None), (["a differs"], "a differs")])
+def test_kills_without_problems_end_well(benchmark_of, monkeypatch, problems, status):
+    cohort = benchmark_of("cohort")
+    monkeypatch.setattr(cohort, "measure", lambda *_: None)
+    monkeypatch.setattr(cohort, "kill_often", lambda *_: problems)
+    monkeypatch.setattr("sys.argv", ["cohort.py", "--kills", "1"])
+    with pytest.raises(SystemExit) as ended:
+        cohort.main()
+    assert ended.value.code == status
 
 
 def test_cohorts_are_measured_engine_by_engine(benchmark_of, tmp_path, capsys, monkeypatch):

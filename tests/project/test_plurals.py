@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segcct.plurals import counted
+from segcct.plurals import counted, sized
 
 PACKAGE = Path(__file__).parents[2] / "segcct"
 NOUNS = "cases|masks|patients|pictures|rows|files|problems|epochs|folds|labels"
@@ -30,6 +30,21 @@ def test_a_number_with_its_noun(number: int, noun: str, text: str) -> None:
 
 def test_thousands_may_be_set_off() -> None:
     assert counted(50_000, "picture", comma=True) == "50,000 pictures"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (78_000, "78 kB"),
+        (999_900, "1 MB"),
+        (1_012_000, "1.01 MB"),
+        (8 * 2**30, "8.59 GB"),
+    ],
+)
+def test_bytes_in_the_unit_that_suits_them(count: int, text: str) -> None:
+    assert sized(count) == text
 
 
 def test_messages_count_by_the_helper() -> None:

@@ -28,9 +28,10 @@ def image(
     bits: int | None = None,
     **elements: object,
 ) -> FileDataset:
-    """A dataset of integer pixels (rows, columns) or (frames, rows, columns); an element of None is left out.
+    """A dataset of integer pixels (rows, columns) or (frames, rows, columns).
 
-    Usual values are those of an axial slice of 1.5 mm pixels, 3 mm thick; `elements` go by their keywords.
+    By default, an axial slice with pixels of 1.5 mm, 3 mm thick. `elements` are set by their DICOM keywords; those
+    that are None are left out.
     """
     allocated = pixels.dtype.itemsize * 8
     values = {
@@ -68,7 +69,7 @@ def image(
 
 
 def save(dataset: FileDataset, file: Path) -> Path:
-    """Write to `file`, below folders that are made."""
+    """Write to `file`, and create its folders."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,7 +133,7 @@ def values(volume: Volume) -> np.ndarray:
 
 
 def dcm2niix(folder: Path, output: Path) -> nib.Nifti1Image:
-    """The one volume that dcm2niix makes of a folder, in canonical order."""
+    """The only volume that dcm2niix writes for a folder, in canonical orientation."""
     program = pytest.importorskip("dcm2niix")
     output.mkdir()
     subprocess.run(

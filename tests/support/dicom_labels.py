@@ -19,7 +19,7 @@ from tests.support.dicom_files import AXIAL, image, save
 Points = dict[str, np.ndarray]
 """Name of a segment -> (N, 3) LPS mm of its pixels, sorted."""
 PIXEL_MM = (1.25, 0.75)
-"""Between rows, between columns."""
+"""Spacing of rows, of columns."""
 ORIGIN = np.array([-31.5, 12.25, 7.0])
 
 
@@ -36,7 +36,7 @@ def ct_series(
 
 
 def headers(scan: Path) -> list[Dataset]:
-    """The slices of a series in the order of their names, with what highdicom asks for."""
+    """The slices of a series in the order of their names, with the elements that highdicom requires."""
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in sorted(scan.iterdir())]
     for source in sources:
         for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
@@ -121,7 +121,7 @@ def rectangle(low: Sequence[float], high: Sequence[float], z: float) -> np.ndarr
 
 
 def by_coordinates(file: Path, sources: dict[str, pydicom.Dataset] | None = None) -> Points:
-    """Read without the package: each pixel of each frame to its place by the attributes of that frame."""
+    """Read a DICOM-SEG without segcct: the position of every pixel, from the attributes of its frame."""
     dataset = pydicom.dcmread(file)
     labels = {each.SegmentNumber: each.SegmentLabel for each in dataset.SegmentSequence}
     pixels = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)

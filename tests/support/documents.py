@@ -41,7 +41,7 @@ class ShellLine:
 
 
 def pages() -> list[Path]:
-    """Every page that is written by hand or from the program, the README first."""
+    """Every page, written by hand or generated, the README first."""
     top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")]
     return top + sorted((ROOT / "docs").rglob("*.md"))
 
@@ -111,7 +111,7 @@ def shell_lines() -> Iterator[ShellLine]:
 
 
 def made_by_init() -> set[str]:
-    """Configs that the pages themselves write by `segcct init DIR`."""
+    """Configs that commands on the pages write by `segcct init DIR`."""
     made = [line.words[2] for line in shell_lines() if line.words[:2] == ("segcct", "init")]
     return {f"configs/{Path(folder).name}.yaml" for folder in made}
 

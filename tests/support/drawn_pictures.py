@@ -1,4 +1,4 @@
-"""Small labelled pictures for tests, in every layout: circles, stripes and plain fields with noise."""
+"""Small images with classes for tests, in every layout: circles, stripes and plain fields with noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 CLASSES = ("circle", "plain", "stripes")
 
 
-def drawn(kind: str, number: int, side: int = 16, *, colour: bool = True) -> np.ndarray:
+def drawn(kind: str, number: int, side: int = 16, *, color: bool = True) -> np.ndarray:
     """(side, side, 3) or (side, side) uint8, a function of its arguments."""
     rng = np.random.default_rng([CLASSES.index(kind), number, side])
     rows, columns = np.mgrid[:side, :side]
@@ -23,9 +23,9 @@ def drawn(kind: str, number: int, side: int = 16, *, colour: bool = True) -> np.
         shape = (rows + rng.integers(4)) % 4 < 2
     else:
         shape = np.zeros((side, side), dtype=bool)
-    picture = 60 + 120 * shape + rng.normal(0, 12, (side, side))
-    grey = picture.clip(0, 255).astype(np.uint8)
-    return np.stack([grey, grey // 2, 255 - grey], axis=-1) if colour else grey
+    image = 60 + 120 * shape + rng.normal(0, 12, (side, side))
+    gray = image.clip(0, 255).astype(np.uint8)
+    return np.stack([gray, gray // 2, 255 - gray], axis=-1) if color else gray
 
 
 def write_folder(root: Path, each: int = 12, *, side: int = 16, prefix: str = "") -> Path:
@@ -39,7 +39,7 @@ def write_folder(root: Path, each: int = 12, *, side: int = 16, prefix: str = ""
 
 
 def write_tar(archive: Path, folder: Path, *, inside: str = "pictures") -> Path:
-    """The folder as .tar or .tar.gz, below one more folder and in an order that is not sorted."""
+    """Write the folder as .tar or .tar.gz, inside another folder and in unsorted order."""
     with tarfile.open(archive, "w:gz" if archive.name.endswith("gz") else "w") as stream:
         for file in sorted(folder.rglob("*"), reverse=True):
             if file.is_file():
@@ -48,21 +48,21 @@ def write_tar(archive: Path, folder: Path, *, inside: str = "pictures") -> Path:
 
 
 def write_idx(root: Path, train: int = 30, test: int = 9, *, zipped: bool = True, side: int = 14) -> Path:
-    """MNIST's four files; labels go round."""
+    """Write the four files of MNIST, with labels 0, 1, 2, 0, ..."""
     root.mkdir(parents=True)
-    for side_name, count, start in (("train", train, 0), ("t10k", test, 1000)):
+    for split, count, start in (("train", train, 0), ("t10k", test, 1000)):
         labels = np.arange(count, dtype=np.uint8) % 3
-        pictures = np.stack([drawn(CLASSES[label], start + n, side, colour=False) for n, label in enumerate(labels)])
-        for what, array in (("images-idx3", pictures), ("labels-idx1", labels)):
+        images = np.stack([drawn(CLASSES[label], start + n, side, color=False) for n, label in enumerate(labels)])
+        for what, array in (("images-idx3", images), ("labels-idx1", labels)):
             head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
             content = head + array.tobytes()
-            name = f"{side_name}-{what}-ubyte" + (".gz" if zipped else "")
+            name = f"{split}-{what}-ubyte" + (".gz" if zipped else "")
             (root / name).write_bytes(gzip.compress(content) if zipped else content)
     return root
 
 
 def write_cifar(root: Path, each: int = 6, *, hundred: bool = False) -> Path:
-    """CIFAR-10's batches, or CIFAR-100's files, with few records."""
+    """Write the batches of CIFAR-10, or the files of CIFAR-100, with few records."""
     root.mkdir(parents=True)
     names = (
         {"train.bin": 0, "test.bin": 500}
@@ -74,10 +74,10 @@ def write_cifar(root: Path, each: int = 6, *, hundred: bool = False) -> Path:
         records = []
         for number in range(each * classes):
             label = number % classes
-            picture = drawn(CLASSES[label % 3], start + number, 32)
-            picture[0, 0] = label  # so that no two classes look alike
+            image = drawn(CLASSES[label % 3], start + number, 32)
+            image[0, 0] = label  # so that no two classes look alike
             head = bytes([label % 20, label]) if hundred else bytes([label])
-            records.append(head + picture.transpose(2, 0, 1).tobytes())
+            records.append(head + image.transpose(2, 0, 1).tobytes())
         (root / name).write_bytes(b"".join(records))
     meta = "fine_label_names.txt" if hundred else "batches.meta.txt"
     (root / meta).write_text("\n".join(f"kind{number}" for number in range(classes)) + "\n\n")

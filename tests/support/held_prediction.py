@@ -1,4 +1,4 @@
-"""Predictions of cases that a test holds on their workers, so that it can kill one in the middle of its work."""
+"""Predictions that a test holds on their workers, so that it can kill one in the middle of its work."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from segcct.predictions.tracked_case import PredictedCase
 
 
 def held(output: Path) -> Path:
-    """A folder next to that of the masks: where it is, each attempt at a case notes itself in a file `CASE-PROCESS`,
-    and waits for the file `go`."""
+    """A folder next to that of the masks. If it exists, each attempt at a case writes a file `CASE-PROCESS` into it and
+    waits for the file `go`."""
     return output.with_name(f"{output.name}-held")
 
 
 class HeldCase(PredictCase):
-    """As `PredictCase`, if the test lets it."""
+    """`PredictCase`, which waits until the test lets it begin."""
 
     def __call__(self, named: tuple[str, Case]) -> PredictedCase:
         folder = held(self.output)
@@ -31,7 +31,7 @@ class HeldCase(PredictCase):
 
 
 def ancestors(process: int) -> list[int]:
-    """The processes that a process comes from, itself first (Linux); none where it has ended."""
+    """A process and the processes that started it, itself first (Linux); empty if it has ended."""
     found = []
     with suppress(FileNotFoundError, ProcessLookupError):
         while process:

@@ -1,4 +1,4 @@
-"""What can be done to the two files that anonymized results keep apart: sources.json and files.json."""
+"""Damage to the two private files of anonymized results: sources.json and files.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCES = {
     "key of letters": put("key", value="x" * 64),
     "another key": put("key", value=_OTHER_KEY),
 }
-"""The masks cannot be matched with their references any more."""
+"""Masks can no longer be matched with their references."""
 SOURCES_EITHER = {
     "no cases": drop("cases"),
     "cases as list": put("cases", value=[1]),
@@ -32,7 +32,7 @@ SOURCES_EITHER = {
     "root as list": put("root", value=[1]),
     "command as number": put("command", value=3),
 }
-"""What the scores do not need may be damaged; nothing wrong may be made of it."""
+"""Damage to what the scores do not need: it may be accepted, but not used wrongly."""
 FILES = {
     "files as list": put("files", value=[1]),
     "a case's files as text": put("files", "*", value="x"),
@@ -62,6 +62,6 @@ FILES_EITHER = {
     "a channel of long name": put("files", "*", "channels", "t1", value="x" * 300),
     "another digest": put("digests", "*", "prediction", value="0" * 64),
 }
-"""A page without these pictures, or with a note why there is none."""
+"""The page leaves out these images, or says why there are none."""
 EMPTY_FILES = ("an empty object", "another object")
-"""Changes of the whole object after which files.json says nothing, as if no file were known."""
+"""Changes of the whole object after which files.json names no file."""

@@ -1,5 +1,5 @@
-"""What a damaged disk, a half copy or somebody else makes of a last.ckpt: bytes that no torch.save has written, sound
-archives of another content, and a pickle that would run code."""
+"""A last.ckpt after damage, a partial copy or an attack: bytes that torch.save did not write, valid archives with other
+content, and a pickle that would run code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import torch
 
 Change = Callable[[bytes], bytes]
 PAYLOAD_RAN = Path(tempfile.gettempdir(), f"segcct-payload-ran-{uuid.uuid4().hex}")
-"""Is there once the code in a pickle was run."""
+"""Exists once the code in a pickle has run."""
 
 
 def flipped(place: float) -> Change:
-    """One bit of one byte is another, at a share of the file's length."""
+    """Flip one bit, at a fraction of the file's length."""
 
     def change(sound: bytes) -> bytes:
         at = min(int(place * len(sound)), len(sound) - 1)
@@ -29,7 +29,7 @@ def flipped(place: float) -> Change:
 
 
 def flipped_in_a_tensor(sound: bytes) -> bytes:
-    """One bit of the first tensor of some size is another; between tensors there are unused bytes."""
+    """Flip one bit in the largest tensor: bytes between tensors are unused."""
     with zipfile.ZipFile(io.BytesIO(sound)) as archive:
         largest = max(archive.infolist(), key=lambda each: each.file_size)
         content = archive.read(largest)
@@ -64,7 +64,7 @@ def _with_payload(sound: bytes) -> bytes:
 
 
 def _packed(sound: bytes) -> bytes:
-    """The same archive with its members compressed: one could unpack to any size."""
+    """The same archive with compressed members, which might unpack to any size."""
     content = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(sound)) as source, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():

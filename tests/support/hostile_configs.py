@@ -1,4 +1,4 @@
-"""What strangers may put into a config, and into the patterns and expressions of a model.json."""
+"""Hostile configs, and hostile patterns and expressions of a model.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.json_changes import put
 
 
 def _with(**values: Any) -> Change:
-    """Keys of the data section set anew."""
+    """Set keys of the data section."""
 
     def change(sound: bytes) -> bytes:
         content = yaml.safe_load(sound)
@@ -23,7 +23,7 @@ def _with(**values: Any) -> Change:
 
 
 def _text(key: str, scalar: str) -> Change:
-    """A key of the data section set to a scalar as it is written."""
+    """Set a key of the data section to a scalar, written literally."""
     return lambda sound: sound.replace(b"data:\n", f"data:\n  {key}: {scalar}\n".encode(), 1)
 
 
@@ -156,4 +156,4 @@ THEMSELVES = frozenset(
         ),
     }
 )
-"""Those of which the message names the root or the pattern, which the file holds, and not the file."""
+"""Inputs whose error names the root or the pattern from the file, instead of the file."""

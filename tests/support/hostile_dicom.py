@@ -1,4 +1,4 @@
-"""DICOM files made to fool their reader, and sound ones of every way to write them, to be changed at random."""
+"""Hostile DICOM files, and sound files in every encoding, to be changed at random."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ _PIXELS = np.arange(20, dtype=np.int16).reshape(4, 5) - 3
 _FLAT = {"position": None, "ImageOrientationPatient": None, "sop_class": ComputedRadiographyImageStorage}
 _PLACES = [(0, 0, 0), (0, 0, 2), (0, 0, 1)]
 _REAL = ("MR_small_jpeg_ls_lossless.dcm", "JPEG2000.dcm", "JPGExtended.dcm")
-"""JPEG-LS, JPEG 2000 and lossy JPEG, as pydicom brings them along."""
+"""JPEG-LS, JPEG 2000 and lossy JPEG, as installed with pydicom."""
 
 
 def sound() -> list[bytes]:
-    """Files that are read: explicit, implicit, big endian, deflated, compressed, without preamble, real ones."""
+    """Readable files: explicit, implicit, big-endian, deflated, compressed, without preamble, real ones."""
     frames = enhanced(np.stack([_PIXELS] * 3), _PLACES, slopes=[1, 0.5, 2])
     plain = [
         _bytes(image(_PIXELS, RescaleSlope=0.5, RescaleIntercept=-7)),
@@ -93,7 +93,7 @@ def sound() -> list[bytes]:
 
 
 def false_claims() -> dict[str, bytes]:
-    """Images whose header says what is not so."""
+    """Images whose header makes false claims."""
     whole = _bytes(image(_PIXELS))
     return {
         "4 gigapixels": _bytes(image(_PIXELS, Rows=65535, Columns=65535)),

@@ -1,8 +1,8 @@
-"""Files made to fool their readers, by name: what strangers may send, for tests and for benchmarks/hostile.py.
+"""Hostile files, made to fool their readers, for tests and for benchmarks/hostile.py.
 
-`HOSTILE` lists them all. Each is written into a folder by itself and is either refused in one error of ours or read as
-the array it says; `fault_of` tells which rule one breaks. Outside of the folder lies a file whose content must never
-come out.
+`all_hostile` lists them. Each is written into a folder of its own, and must be refused with a `SegcctError` or read as
+the array it names; `fault_of` says which rule is broken. Outside of the folder lies a file whose content must never be
+read.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ import numpy as np
 from segcct.errors import SegcctError
 
 CANARY = bytes(range(0xC1, 0xC9)) * 64
-"""Content of the file outside, `canary.raw`: distinct bytes, so that any stretch of it is known again."""
+"""Content of the file outside, `canary.raw`: distinct bytes, so that any part of it is recognized."""
 SECONDS = 10.0
-"""Longest time of a processor until a file is read or refused."""
+"""Most processor time until a file is read or refused."""
 SHAPE = (6, 5, 4)
 VOXELS = (np.arange(120).reshape(SHAPE) * 3).astype(np.int16)
-"""What a file that can be read holds, unless it says otherwise."""
+"""Content of readable files, unless they say otherwise."""
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """One file: how it is written, and what it is read as."""
+    """A file: how it is written, and as what it must be read."""
 
     name: str
     kind: str
     """nifti, nrrd, metaimage, hdf5, npz, image or dicom."""
     write: Callable[[Path], Path]
-    """Writes into an empty folder beside which `canary.raw` lies, and returns the file to read."""
+    """Writes into an empty folder next to `canary.raw`, and returns the file to read."""
     expected: np.ndarray | None = None
     """The array it holds; None: it must be refused."""
     either: bool = False
-    """May be refused too, or hold what nobody can say."""
+    """It may be refused or read as anything."""
 
 
 def content(name: str, kind: str, data: bytes | Callable[[], bytes], suffix: str, **more: object) -> Hostile:
-    """A file of known bytes, or of bytes that are made when they are asked for."""
+    """A file of these bytes, or of bytes that are made when it is written."""
 
     def write(folder: Path) -> Path:
         (folder / f"scan{suffix}").write_bytes(data() if callable(data) else data)
@@ -53,22 +53,22 @@ def content(name: str, kind: str, data: bytes | Callable[[], bytes], suffix: str
 
 
 def read(path: Path, kind: str) -> list[np.ndarray]:
-    """What every reader of that kind makes of a file. Raises as they do; the first that refuses it decides."""
-    from segcct.datasets.image_headers import read_header
+    """A file as every reader of its kind reads it. Raises as the first reader that refuses it."""
     from segcct.datasets.layouts.images_2d import mask_values
-    from segcct.images.arrays import array_shapes, read_array
+    from segcct.images.arrays import array_shapes, read_arrays
     from segcct.images.content_digest import content_digest
+    from segcct.images.formats import read_header
     from segcct.images.volume import Volume
     from segcct.tasks.classification.decoding import decode
 
     if kind in ("hdf5", "npz"):
         array_shapes(path)
-        array = read_array(path, "image")
+        array = read_arrays([path], "image")[0]
         assert read_header(path, "image").array.size == array.size
         return [array]
     if kind == "image":
         arrays = [mask_values(path)]
-        assert read_header(path).shape[:2] == arrays[0].shape[:2]
+        assert read_header(path).shape == arrays[0].shape
         return [*arrays, decode(path.read_bytes(), str(path))]
     volume = Volume.load(path)
     assert read_header(path).shape == volume.shape
@@ -78,7 +78,7 @@ def read(path: Path, kind: str) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a hostile input."""
+    """How a hostile input was met."""
 
     kind: str
     """refused or read, which are right; traceback, slow, foreign or wrong, which are not."""
@@ -87,17 +87,17 @@ class Verdict:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong; None when all is well."""
+        """What is wrong; None if nothing is."""
         return None if self.kind in ("refused", "read") else self.what
 
 
 def fault_of(hostile: Hostile, folder: Path) -> str | None:
-    """What is wrong with how a hostile file is met; None when all is well."""
+    """Which rule is broken when a hostile file is read; None if none is."""
     return verdict_of(hostile, folder).fault
 
 
 def verdict_of(hostile: Hostile, folder: Path) -> Verdict:
-    """How a hostile file is met, which is written into a folder by itself."""
+    """Write a hostile file into a folder of its own and read it."""
     inside = folder / "inside"
     inside.mkdir(parents=True)
     (folder / "canary.raw").write_bytes(CANARY)
@@ -133,7 +133,7 @@ def _wrong(hostile: Hostile, arrays: list[np.ndarray], said: str) -> str | None:
 
 
 def holds_canary(contents: Iterable[bytes]) -> bool:
-    """Whether eight bytes of the canary in a row are among some contents."""
+    """Whether eight consecutive bytes of the canary occur in the contents."""
     windows = {CANARY[start : start + 8] for start in range(8)}
     return any(window in content for content in contents for window in windows)
 
@@ -146,7 +146,7 @@ def saved(write: Callable[[BytesIO], object]) -> bytes:
 
 
 def all_hostile() -> list[Hostile]:
-    """Every hostile file, names distinct."""
+    """Every hostile file, with distinct names."""
     from tests.support import hostile_arrays, hostile_dicom, hostile_images, hostile_itk, hostile_nifti
 
     kinds = (hostile_nifti, hostile_itk, hostile_arrays, hostile_images, hostile_dicom)

@@ -1,4 +1,4 @@
-"""Hostile 2-D images: other formats under a known name, bombs, and samples that a reader would cut."""
+"""Hostile 2-D images: other formats under a known suffix, bombs, and values that a reader would truncate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, *, bits: int = 8, color: int = 0, data: bytes = b"", more: bytes = b"") -> bytes:
-    """A PNG with any head; `data` is the pixels, not compressed yet."""
+    """A PNG with any header; `data` are the uncompressed pixels."""
     head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     body = _chunk(b"IDAT", zlib.compress(data, 9))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + more + body + _chunk(b"IEND", b"")
@@ -88,7 +88,7 @@ def _tiff(entries: dict[int, tuple[int, int, int]], behind: bytes = b"", followi
 
 
 def _tiny_pages(count: int) -> bytes:
-    """A TIFF of so many pages of one pixel, all of them the same byte."""
+    """A TIFF of `count` pages of one pixel, all of which share the same byte."""
     entries = {256: (4, 1, 1), 257: (4, 1, 1), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8)}
     rows = b"".join(struct.pack("<HHII", tag, *row) for tag, row in sorted(entries.items()))
     size = 2 + len(rows) + 4

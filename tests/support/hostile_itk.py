@@ -9,8 +9,6 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from tests.support.hostile_files import VOXELS, Hostile, content
 
 WHOLE = VOXELS.tobytes(order="F")
@@ -41,7 +39,7 @@ ELSEWHERE = {
     "a name with an escape": "\x1b[31mvoxels.raw",
     "a file that is too short": "short.raw",
 }
-"""What a header names as the file of its voxels, that must not be opened."""
+"""What a header may name as the file of its voxels, and must not be opened."""
 
 
 def nrrd(fields: dict[str, str | None] | None = None, data: bytes = WHOLE, *, more: str = "") -> bytes:
@@ -97,7 +95,7 @@ def _naming(kind: str, what: str, target: str, header_of: Callable[[str], bytes]
     return Hostile(f"voxels in {what}, {suffix}", kind, write)
 
 
-def _beside(kind: str, name: str, target: str, data: bytes, suffix: str) -> Hostile:
+def _next_to(kind: str, name: str, target: str, data: bytes, suffix: str) -> Hostile:
     """A header with its voxels next to it, which is read."""
 
     def write(folder: Path) -> Path:
@@ -265,11 +263,10 @@ FILES = [
     *(_naming("nrrd", what, target, _nrrd_of, ".nrrd") for what, target in list(ELSEWHERE.items())[:7]),
     *(_naming("metaimage", what, target, _meta_of, ".mhd") for what, target in ELSEWHERE.items()),
     *(_naming("metaimage", what, target, _meta_of, ".mha") for what, target in list(ELSEWHERE.items())[:7]),
-    *(_beside("nrrd", f"voxels in {name}", name, _nrrd_of(name), ".nhdr") for name in ("a.raw", "./b c.raw")),
-    *(_beside("metaimage", f"voxels in {name}", name, _meta_of(name), ".mhd") for name in ("a.raw", "./b c.raw")),
+    *(_next_to("nrrd", f"voxels in {name}", name, _nrrd_of(name), ".nhdr") for name in ("a.raw", "./b c.raw")),
+    *(_next_to("metaimage", f"voxels in {name}", name, _meta_of(name), ".mhd") for name in ("a.raw", "./b c.raw")),
     *(content(name, "nrrd", data, ".nrrd", expected=VOXELS) for name, data in NRRD_READ.items()),
     *(content(name, "nrrd", data, ".nrrd") for name, data in NRRD_REFUSED.items()),
     *(content(name, "metaimage", data, ".mha", expected=VOXELS) for name, data in META_READ.items()),
     *(content(name, "metaimage", data, ".mha") for name, data in META_REFUSED.items()),
 ]
-assert np.array_equal(np.frombuffer(WHOLE, np.int16).reshape(VOXELS.shape, order="F"), VOXELS)

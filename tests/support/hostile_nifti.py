@@ -17,7 +17,7 @@ WHOLE = VOXELS.tobytes(order="F")
 def nifti(
     fields: dict[str, object] | None = None, data: bytes = WHOLE, *, two: bool = False, between: bytes = b"\0" * 4
 ) -> bytes:
-    """A file whose header says `fields`, otherwise sound."""
+    """A sound file, except for the `fields` of its header."""
     header = nib.Nifti2Header() if two else nib.Nifti1Header()
     header.set_data_shape(VOXELS.shape)
     header.set_data_dtype(np.int16)
@@ -42,13 +42,13 @@ INF = float("inf")
 READ = {
     **{f"units code {code}": {"xyzt_units": code} for code in (4, 5, 6, 7, 255)},
     "xform codes nobody defined": {"sform_code": 1, "qform_code": 77},
-    "voxel sizes nan beside a matrix": {"pixdim": [1, NAN, NAN, NAN, 0, 0, 0, 0]},
+    "voxel sizes nan next to a matrix": {"pixdim": [1, NAN, NAN, NAN, 0, 0, 0, 0]},
     "slope nan": {"scl_slope": NAN, "scl_inter": NAN},
     "slope zero": {"scl_slope": 0},
     "bitpix zero": {"bitpix": 0},
     "bitpix of 8 bits": {"bitpix": 8},
     "bitpix of 32767": {"bitpix": 32767},
-    "negative voxel size beside a matrix": {"pixdim": [1, -1, -1, -1, 0, 0, 0, 0]},
+    "negative voxel size next to a matrix": {"pixdim": [1, -1, -1, -1, 0, 0, 0, 0]},
     "voxel size zero": {**NO_AFFINE, "pixdim": [1, 1, 1, 0, 0, 0, 0, 0]},
     "magic of a pair": {"magic": b"ni1"},
     "description of bytes": {"descrip": b"\xff\xfe\x80" * 20},
@@ -140,7 +140,6 @@ def _packed_and_plain() -> list[Hostile]:
             data = nifti(fields, two=two)
             files.append(content(name + (", NIfTI-2" if two else ""), "nifti", data, ".nii", expected=expected))
             packed = gzip.compress(data, mtime=0)
-            # In a compressed file, anything may follow; only then is one voxel of 3 bytes not told from garbage.
             files.append(
                 content(f"{name}{', NIfTI-2' if two else ''}, gz", "nifti", packed, ".nii.gz", expected=expected)
             )

@@ -1,6 +1,6 @@
-"""What a damaged disk, a half copy or somebody else makes of files of state: the list of mutations.
+"""Mutations of the files that segcct writes, as after damage, a partial copy or an attack.
 
-`hostile_world.World` has the files, and the command that reads each.
+`hostile_world.World` has the files, and the command that reads each of them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ class Mutation:
     command: str
     """A key of `World.commands`."""
     named: str | None = None
-    """Another file or folder that the message may name instead of that file; empty: it need not name any."""
+    """Another file or folder that the message may name instead of the file; empty: it need not name any."""
     either: bool = False
-    """May be accepted too, where it takes nothing away that the command needs."""
+    """It may be accepted too: the command does not need what is damaged."""
 
 
 def mutations(*, every: bool = False) -> Iterator[Mutation]:
-    """Names are unlike. Of the damages that the readers of all JSON and all tables refuse (files/test_state_files.py),
-    a few per file, which tell that it goes through them, or `every` one."""
+    """All mutations, with distinct names.
+
+    Of the damage that the common readers of JSON and tables refuse (files/test_state_files.py), a few mutations per
+    file, which show that the file is read by them, or `every` one.
+    """
     for files, changes, few in (
         (JSON_FILES, JSON_CHANGES, _FEW_OF_JSON),
         (_TABLE_FILES, _TABLE_CHANGES, _FEW_OF_TABLES),
@@ -361,7 +364,7 @@ _CELLS = (
 
 
 def sealed(best: Path, weights: bytes) -> None:
-    """Put other weights into a model's folder under a digest that fits, as who wants to deceive would."""
+    """Put other weights into a model's folder, with the digest that fits, as an attacker would."""
     (best / "weights.safetensors").write_bytes(weights)
     card = json.loads((best / "model.json").read_text(encoding="utf-8"))
     card["weights_sha256"] = hashlib.sha256(weights).hexdigest()

@@ -1,6 +1,6 @@
-"""A tiny run with its models, predictions and evaluations, and the commands that read their files.
+"""Tiny models with their predictions and evaluations, and the commands that read their files.
 
-`World` writes them once; `World.tried` makes one file hostile, runs the command in this process, and puts it back.
+`World` writes them once; `World.tried` makes one file hostile, runs a command in this process, and restores the file.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from tests.support.hostile_state import Mutation
 
 @dataclass(frozen=True)
 class Trial:
-    """What a command did with it."""
+    """How a command ended that read a hostile file."""
 
     status: int | str
     """Exit status, or the exception that came out of it."""
     text: str
     seconds: float
-    """Of the processor: other work on the machine does not count."""
+    """Processor time, so that other programs do not count."""
     wrote: bool
-    """It left an output."""
+    """Whether it left an output."""
 
     @property
     def refusal(self) -> str:
-        """The line that ends it, `segcct COMMAND: ...`, which a list of reasons may follow; empty where none does."""
+        """The last line, `segcct COMMAND: ...`, which a list of reasons may follow; empty if there is none."""
         lines = self.text.strip().splitlines()
         while lines and lines[-1].startswith("  - "):
             lines.pop()
@@ -46,7 +46,7 @@ class Trial:
 
 
 class World:
-    """A run, its models and all that follows from them, in a folder."""
+    """A folder of scans, runs, predictions and evaluations."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -105,7 +105,7 @@ class World:
         }  # fmt: skip
 
     def tried(self, mutation: Mutation) -> Trial:
-        """Make the file hostile, run the command, put the file back."""
+        """Make the file hostile, run the command, and restore the file."""
         file = self.at(mutation.file)
         sound = file.read_bytes()
         file.write_bytes(mutation.change(sound))
@@ -136,7 +136,7 @@ class World:
 
 
 def run(arguments: list[Any]) -> tuple[int | str, str]:
-    """Exit status of a command, or the exception that it ended in, and what it printed."""
+    """Exit status of a command, or the exception that ended it, and what it printed."""
     text = io.StringIO()
     try:
         with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
@@ -181,7 +181,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def write_quality(best: Path) -> None:
-    """An estimate of one feature, as calibration writes it."""
+    """Write a quality.json with one feature, as calibration does."""
     card = json.loads((best / "model.json").read_text(encoding="utf-8"))
     classes = list(card["scheme"]["classes"])
     from segcct.quality.features import FEATURES

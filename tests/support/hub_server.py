@@ -1,5 +1,5 @@
-"""A stand-in for the Hugging Face Hub: the part of its HTTP interface that huggingface_hub uses to create a repository,
-upload to it in one commit (inline, or by LFS) and download from it. It keeps everything in memory."""
+"""A stand-in for the Hugging Face Hub, in memory: the part of its HTTP interface that huggingface_hub needs to create a
+repository, upload to it in one commit (inline or by LFS), and download from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Repository:
 
 @dataclass
 class HubServer:
-    """The state, and what was asked for."""
+    """The state of the server, and the requests it received."""
 
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class HubServer:
     lfs: bool = False
     """Weights go by LFS, as on the Hub."""
     cut: int | None = None
-    """Bytes of a file after which the connection breaks; None: it holds."""
+    """Bytes of a file after which the connection breaks; None: never."""
     requests: list[str] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""A package of one file, as pip would leave it, that this process finds for as long as a monkeypatch lasts."""
+"""A package of one file, as pip would install it, which this process finds while a monkeypatch lasts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segcct import plugins
 def install(
     folder: Path, patch: pytest.MonkeyPatch, table: plugins.Registry, module: str, source: str, *, package: str
 ) -> None:
-    """Write the module and the package's entry point for a table; nothing of the table's packages is loaded yet."""
+    """Write the module and the package's entry point for a table, as before the table has loaded any package."""
     (folder / f"{module}.py").write_text(source, encoding="utf-8")
     record = folder / f"{module}-1.0.dist-info"
     record.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What can be done to a JSON object on disk: damage to its text, and values of another kind at a path of keys."""
+"""Damage to JSON files: to their text, and by other values at a path of keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JSON_CHANGES: dict[str, Change] = {
 
 
 def in_json(change: Callable[[dict[str, Any]], None]) -> Change:
-    """The change of an object as one of the file that holds it."""
+    """The change of a JSON object, as a change of its file."""
 
     def changed(sound: bytes) -> bytes:
         content = json.loads(sound)
@@ -42,7 +42,7 @@ def in_json(change: Callable[[dict[str, Any]], None]) -> Change:
 
 
 def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Set what lies at a path of keys; `*` is the first key."""
+    """Set the value at a path of keys; `*` is the first key."""
 
     def change(content: dict[str, Any]) -> None:
         *inner, last = path
@@ -54,7 +54,7 @@ def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def drop(*path: str) -> Callable[[dict[str, Any]], None]:
-    """Take away what lies at a path of keys."""
+    """Remove the value at a path of keys; `*` is the first key."""
 
     def change(content: dict[str, Any]) -> None:
         for key in path[:-1]:
@@ -85,7 +85,7 @@ _OTHERS: tuple[Any, ...] = (
 
 
 def retyped(seed: int) -> Change:
-    """One or two values, anywhere in the object, become others, mostly of another kind."""
+    """Replace one or two values, anywhere in the object, mostly by values of another type."""
 
     def change(sound: bytes) -> bytes:
         content, rng = json.loads(sound), random.Random(seed)

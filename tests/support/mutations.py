@@ -1,4 +1,4 @@
-"""Sound files of each kind, changed at random: they are refused, or read without an exception of another kind."""
+"""Sound files of each kind, changed at random: they must be refused with a `SegcctError`, or read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SEEDS: dict[str, list[tuple[bytes, str]]] = {
 _NUMBERS = (0, 1, -1, 127, 128, 255, 256, 32767, -32768, 65535, 2**31 - 1, -(2**31), 2**32 - 1, 2**62)
 _MAGIC = 8
 _ODDS = (0.2, 0.3, 0.2, 0.06, 0.06, 0.12, 0.06)
-"""Of each kind of change, as `mutated` has them in turn."""
+"""Probability of each kind of change, in the order of `mutated`."""
 _WORDS = (
     b"nan",
     b"-1",
@@ -49,11 +49,13 @@ _WORDS = (
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """One to four random changes: bits, extreme numbers and words written over, now and then parts cut out, doubled or
-    moved. The first bytes, which say what the file is, stay, as a reader would look no further."""
+    """One to four random changes: flipped bits, extreme numbers, words, parts removed, repeated or overwritten.
+
+    The first bytes, which identify the format, stay: without them a reader would not read on.
+    """
     changed = bytearray(data)
     for _ in range(rng.integers(1, 5)):
-        # Headers stand at the beginning, and are where changes matter.
+        # Most changes matter in the header, at the beginning.
         reach = len(changed) if rng.random() < 0.3 else min(len(changed), 400)
         at = int(rng.integers(_MAGIC, max(_MAGIC + 1, reach)))
         span = int(rng.integers(1, 40))
@@ -79,7 +81,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def mutant(kind: str, number: int) -> Hostile:
-    """The mutant of that number; of compressed files, the content is changed as often as the stream."""
+    """The mutant of that number; in half of the compressed files, the content is changed instead of the stream."""
     rng = np.random.default_rng([number, *kind.encode()])
     data, suffix = SEEDS[kind][rng.integers(len(SEEDS[kind]))]
     if suffix.endswith(".gz") and rng.random() < 0.5:
@@ -94,13 +96,13 @@ def mutant(kind: str, number: int) -> Hostile:
 
 
 def fault_of_mutant(kind: str, number: int, folder: Path) -> str | None:
-    """What is wrong with how a mutant is met, with its number; None when all is well."""
+    """Which rule is broken when a mutant is read, with its number; None if none is."""
     fault = fault_of(mutant(kind, number), folder)
     return None if fault is None else f"{kind} mutant {number}: {fault}"
 
 
 def _with_checksums(png: bytes) -> bytes:
-    """A PNG whose chunks have the checksums of what they hold by now, so that their content is looked at."""
+    """A PNG with the right checksums of its chunks, so that their content is read."""
     done, at = bytearray(png[:8]), 8
     while at + 12 <= len(png):
         end = at + 8 + int.from_bytes(png[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""A task as another package adds it, in one file: images without labels, from which a network learns to take noise."""
+"""A task as another package would add it, in one file: a network learns to remove noise from images without labels."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def report(evaluation: Path, output: Path, _: ReportOptions) -> Outcome:
 ROW = TaskRow(
     name="denoising",
     command="train-denoising",
-    help="train a network that takes noise from images",
+    help="train a network that removes noise from images",
     task="outside_task:DenoisingTask",
     config="outside_task:DenoisingConfig",
     model="outside_task:Denoiser",

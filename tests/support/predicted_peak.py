@@ -1,4 +1,4 @@
-"""What a prediction takes, measured in this process, and estimated: python -m tests.support.predicted_peak JSON DIR."""
+"""Memory of a prediction, measured in this process and estimated: python -m tests.support.predicted_peak JSON DIR."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ CASES: dict[str, tuple[list[int], dict[str, Any]]] = {
     "transunet": ([512, 512, 16], {"channels": 1, "size": 224, "batch": 16, "protocol": "transunet"}),
     "volumes": ([160, 160, 96], {"channels": 1, "size": 32, "batch": 4, "dims": 3, "classes": 14}),
 }
-"""Name -> shape of the scan and settings of `made`: of each, another part takes the most."""
+"""Name -> shape of the scan, and settings of `made`; in each, another part takes the most memory."""
 
 
 def peaks_of(name: str, folder: Path) -> dict[str, int]:
-    """Bytes `measured` and `estimated` of one of `CASES`, by a process of its own; `folder` keeps its files."""
+    """Bytes `measured` and `estimated` of one of `CASES`, from a process of its own; `folder` keeps its files."""
     shape, settings = CASES[name]
     if not folder.exists():
         write_case(folder / "small", [16, 16, 3], settings["channels"])
@@ -54,7 +54,7 @@ def peaks_of(name: str, folder: Path) -> dict[str, int]:
 def made(
     channels: int, classes: int, network: str, size: int, batch: int, dims: int = 2, protocol: str = "soft", **data: Any
 ) -> Predictor:
-    """An untrained model; one over volumes is a single convolution."""
+    """An untrained model; a 3-D one is a single convolution."""
     labels = {f"organ {value}": value for value in range(1, classes)}
     names = {f"c{index}": f"c{index}.nii" for index in range(channels)}
     section = toy_pair.data_section(channels=names, labels=labels, image_size=size, **data)
@@ -77,7 +77,7 @@ def write_case(folder: Path, shape: list[int], channels: int) -> None:
 
 
 def main(settings: dict[str, Any], folder: Path) -> None:
-    """Predict the cases in `folder/small` and `folder/large`, and print both, in bytes, for the second."""
+    """Predict the cases in `folder/small` and `folder/large`; print the bytes measured and estimated of the second."""
     predictor, estimates = made(**settings), []
     with mock.patch.object(
         module, "check_memory", lambda case, needed, _: estimates.append(needed(case.how.batch_size))

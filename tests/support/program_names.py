@@ -1,4 +1,4 @@
-"""What the program calls its commands, options and configuration keys, for tests of what is written about them."""
+"""Names of the program's commands, options and configuration keys, for tests of the documentation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def options() -> frozenset[str]:
 
 @cache
 def known_keys() -> dict[str, bool]:
-    """Every configuration key -> whether deeper names are free."""
+    """Every configuration key -> whether it is open, so that any name may follow."""
     return {key.name: key.open for kind in KINDS.values() for key in keys(kind)}
 
 

@@ -41,7 +41,7 @@ class Small(nn.Module):
 
 
 ROW = Entry(NAME, "segmenter", Small)
-"""For `MODELS`, while a test loads the network from a folder."""
+"""Row of `MODELS`, while a test loads the network from a folder."""
 
 
 def network(channels: int = 1) -> nn.Module:

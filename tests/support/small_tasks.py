@@ -1,4 +1,4 @@
-"""A small training of each task, on data drawn here, by name of the task."""
+"""A small training of each task, on synthetic data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRAIN = {"epochs": 2, "batch_size": 4, "ema": 0.9, "lr": 0.01}
 
 
 def volumes(workers: int) -> tuple[dict[str, Any], TrainingData]:
-    """Data and training sections, and the dataset, of a training on one drawn case."""
+    """Data and training sections, and the dataset, of a training on one synthetic case."""
     data = data_section()
     scheme = Scheme("custom", CLASSES)
     cases = [prepare_case(loaded_case(), Preparation.of(data), scheme)]
@@ -39,7 +39,7 @@ def segmentation(workers: int, folder: Path) -> Task:
 
 
 def few_labels(workers: int, folder: Path) -> Task:
-    """Segmentation with a teacher, which counts though it is sure of nothing; the one case is the unlabeled one too."""
+    """Segmentation with a teacher of any confidence; the only case is labeled and unlabeled."""
     content, dataset = volumes(workers)
     content["data"]["split"] |= {"unlabelled": "rest"}
     unlabeled = {"method": "teacher", "confidence": 0.0}
@@ -74,4 +74,4 @@ def classification(workers: int, folder: Path) -> Task:
 
 SMALL = {"segmentation": segmentation, "classification": classification, "reconstruction": reconstruction,
          "pretraining": pretraining}  # fmt: skip
-"""Task -> its small training, of (loader processes, a folder)."""
+"""Task -> its small training, called with (number of loader processes, a folder)."""

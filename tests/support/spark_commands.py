@@ -1,4 +1,4 @@
-"""Commands whose results are compared between one process and Spark, and what is compared."""
+"""Commands that run in one process and on Spark, and the results that must be equal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def predict_command(run: Path, scans: Path, output: Path, *options: str) -> list[str]:
-    """`segcct predict` without the program."""
+    """Arguments of `segcct predict`."""
     where = ("--model", str(run / "best"), "--input", str(scans), "--output", str(output))
     return ["predict", *where, "--batch-size", "8", *options]
 
@@ -18,7 +18,7 @@ def masks(folder: Path) -> dict[str, bytes]:
 
 
 def scores(folder: Path) -> dict[str, object]:
-    """Everything that an evaluation says, except when and by which command."""
+    """Everything that an evaluation writes, except its provenance."""
     files: dict[str, object] = {file.name: file.read_bytes() for file in folder.glob("*.csv")}
     summary = json.loads((folder / "summary.json").read_text())
     del summary["provenance"]

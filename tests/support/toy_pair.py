@@ -1,4 +1,4 @@
-"""A segmenter and a generator that are simple enough to know their answers, on cases drawn here."""
+"""A segmenter and a generator that are simple enough to know their results, on synthetic cases."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ HOW = InferenceSettings(batch_size=4, device="cpu")
 
 
 class Nearest(nn.Module):
-    """The class whose intensity is nearest: right on flat pictures."""
+    """The class whose intensity is nearest: right on images without noise."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        unit = image[:, :1] * 0.25 + 0.5  # rule clip standardises by mean 0.5 and sd 0.25
+        unit = image[:, :1] * 0.25 + 0.5  # rule clip standardizes by mean 0.5 and std 0.25
         return torch.cat([-100 * (unit - each / 100).square() for each in INTENSITIES], dim=1)
 
 
@@ -67,14 +67,14 @@ def predictor(**more: object) -> Predictor:
 
 
 def painter(**more: object) -> Reconstructor:
-    """A generator that paints each class in its own intensity and adds nothing."""
+    """A generator that fills each class with its own intensity and adds nothing."""
     data = data_section(**more)
     network = create_model("m2i_s", len(data.channels), 3, SIDE, {"style": "none"})
     assert isinstance(network, Generator)
     with torch.no_grad():
         network.head.weight.zero_()
         network.head.bias.zero_()
-        network.head.bias[3] = -30.0  # the share of the decoder's own mixture
+        network.head.bias[3] = -30.0  # weight of the decoder's own mixture
         for index, intensity in enumerate(INTENSITIES):
             network.palette[index] = (intensity / 100 - 0.5) / 0.25
     return Reconstructor(network, card("reconstruction", data), HOW)
@@ -88,8 +88,8 @@ def save_painter(folder: Path, **more: object) -> Path:
     return folder
 
 
-def loaded_case(*, foreground: bool = True, noise: float = 4.0, labelled: bool = True) -> LoadedCase:
-    """Five slices of 36 x 30 with a disc in a square, noisy."""
+def loaded_case(*, foreground: bool = True, noise: float = 4.0, labeled: bool = True) -> LoadedCase:
+    """Five noisy slices of 36 x 30 with a disc in a square."""
     rows, columns, slices = np.meshgrid(np.arange(36), np.arange(30), np.arange(5), indexing="ij")
     index = np.zeros((36, 30, 5), dtype=np.uint8)
     if foreground:
@@ -99,5 +99,5 @@ def loaded_case(*, foreground: bool = True, noise: float = 4.0, labelled: bool =
     rng = np.random.default_rng(0)
     image = np.asarray(INTENSITIES, dtype=np.float32)[index] + rng.normal(0, noise, index.shape).astype(np.float32)
     grid = Volume(image, np.diag([1.5, 2.0, 6.0, 1.0]), (1.5, 2.0, 6.0), None, None)
-    label = np.asarray([0, 3, 7], dtype=np.uint8)[index] if labelled else None
+    label = np.asarray([0, 3, 7], dtype=np.uint8)[index] if labeled else None
     return LoadedCase(Case("toy", "toy", {"ct": (Path("toy.nii.gz"),)}), image[None], grid, label)

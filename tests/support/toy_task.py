@@ -1,9 +1,10 @@
-"""A tiny task for tests of the trainer: dropout, batch norm, two classes of noise; and a program that fits it."""
+"""A tiny task for tests of the trainer, with dropout, batch norm and two classes, and a program that trains it."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from segcct.training.trainer import fit
 
 SLICES = 24
 HELD = "held in the batch\n"
-"""What a process says whose training waits to be killed."""
+"""Printed by a process whose training waits to be killed."""
 
 
 class Noise(Dataset):
-    """Images that are a function of (epoch, index)."""
+    """Images of noise that depend only on (epoch, index)."""
 
     def __len__(self) -> int:
         return SLICES
@@ -40,6 +41,7 @@ class ToyTask:
     score = "val_dice"
     keeps_last = False
     loss_remedy = "Look at these cases with `segcct check`; else lower"
+    frozen_models: Mapping[str, str] = {}
 
     def __init__(self, *, poison: int | None = None, ruin: int | None = None, hold: int | None = None) -> None:
         torch.manual_seed(0)
@@ -60,7 +62,7 @@ class ToyTask:
             print(HELD, end="", flush=True)
             time.sleep(600)
         loss = nn.functional.cross_entropy(network(batch["image"]), batch["label"])
-        if self.batches == self.ruin:  # a gradient that is not finite of a loss that is
+        if self.batches == self.ruin:  # a finite loss whose gradient is not finite
             loss = loss + (0 * next(network.parameters())).square().sum().sqrt()
         return loss * float("nan") if self.batches == self.poison else loss
 
@@ -90,7 +92,7 @@ class ToyTask:
 
 
 def main(folder: str, epochs: str, hold: str, resume: str) -> None:
-    """Fit the toy; the tests start this as a process and kill it in the batch `hold`, of which 0 is none."""
+    """Train the toy; tests start this as a process and kill it in the batch `hold` (0: never)."""
     run = RunFolder(Path(folder))
     run.path.mkdir(parents=True, exist_ok=True)
     train = SegmentationTrainSection(epochs=int(epochs), accumulate=2, ema=0.9, lr=0.01)

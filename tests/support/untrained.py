@@ -1,4 +1,4 @@
-"""Models that are not trained."""
+"""Models with random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.documents import ROOT
 
 
 def save_untrained(folder: Path, name: str, config: str, overrides: dict[str, object]) -> None:
-    """A best/ folder of fresh weights, which answers as fast as a trained one and as badly as none."""
+    """Write a best/ folder with random weights for the data section of a config."""
     task, kind = (
         ("reconstruction", ReconstructionConfig) if name.startswith("m2i") else ("segmentation", SegmentationConfig)
     )
