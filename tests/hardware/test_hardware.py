@@ -19,10 +19,12 @@ from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.memory import peak_memory_mb, resident_mb
 from segcct.hardware.precision import Timing, choose_precision
 from segcct.inference.inference_settings import InferenceSettings
+from segcct.inference.predictor import Predictor
 from segcct.model_card import load_card
 from segcct.training.device_settings import FIRST_CHOICE, lightning_devices, resolve_precision
 from segcct.training.session import experiment_of
 from tests.conftest import training_command
+from tests.support.toy_pair import Nearest, card, data_section
 
 FAST_BF16, EMULATED_BF16, LEVEL = Timing(2.0, 1.0), Timing(2.0, 28.0), Timing(2.0, 1.95)
 
@@ -127,6 +129,8 @@ def test_a_device_that_is_not_there_is_refused():
         pick_device("cuda:99")
     with pytest.raises(ModelError, match=r"no such device .found nix"):
         InferenceSettings(device="nix")
+    with pytest.raises(ModelError, match=r"no such device on this machine .found cuda:99"):
+        Predictor(Nearest(), card("segmentation", data_section()), InferenceSettings(device="cuda:99"))
 
 
 def test_inference_on_auto_runs_on_the_device_that_is_picked():
