@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads only get into each other's way on tiny tensors
 os.environ.setdefault("SEGCCT_PRECISION", "fp32")  # `precision: auto` gives the same figures on every machine
+
+settings.register_profile("suite", deadline=None, derandomize=True)  # the same examples on every machine, however slow
+settings.load_profile("suite")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
 """Hosts that are this machine; None in a look-up is the server that is started here."""

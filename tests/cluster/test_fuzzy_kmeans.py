@@ -59,7 +59,7 @@ def test_memberships_by_hand() -> None:
 _POINTS = arrays(np.float64, st.tuples(st.integers(6, 40), st.integers(1, 3)), elements=st.integers(-50, 50))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_POINTS, st.sampled_from([1.2, 2.0, 4.0]))
 def test_the_objective_never_rises_and_memberships_sum_to_one(points: np.ndarray, fuzzifier: float) -> None:
     if len(np.unique(points, axis=0)) < 3:

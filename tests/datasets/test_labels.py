@@ -46,7 +46,7 @@ def test_the_btcv_table_is_transunets() -> None:
     assert remap(np.array([8, 1, 7, 6, 5, 0]), BTCV_TO_SYNAPSE).tolist() == [1, 7, 8, 5, 0, 0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     values=st.lists(st.integers(-3, 300), min_size=1, max_size=30),
     table=st.dictionaries(st.integers(-3, 300), st.integers(0, 300), max_size=6),
@@ -71,7 +71,7 @@ def test_remap_keeps_shape_and_fractions() -> None:
     assert remap(label, {255: 1}).tolist() == [[1.0, 0.0], [0.5, 1.0]]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(name=st.sampled_from(list(SCHEMES)), seed=st.integers(0, 1000))
 def test_indices_and_values_are_inverse(name: str, seed: int) -> None:
     scheme = get_scheme(name)

@@ -55,7 +55,7 @@ def test_fractions_by_hand() -> None:
     assert [len(split) for split in (splits.train, splits.val, splits.test)] == [24, 6, 10]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     frames=st.lists(st.integers(1, 4), min_size=10, max_size=30),
     kind=st.sampled_from(["fractions", "kfold"]),

@@ -104,7 +104,7 @@ def test_plane_of_an_lps_brain_is_radiological():
     np.testing.assert_array_equal(plane.slices(volume)[1], volume[:, :, 1].T)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(order=st.permutations([0, 1, 2]), signs=st.tuples(*[st.sampled_from([-1, 1])] * 3), seed=st.integers(0, 99))
 def test_the_picture_does_not_depend_on_how_the_volume_is_stored(order, signs, seed):
     ras = np.random.default_rng(seed).integers(0, 99, (4, 5, 6))
@@ -350,7 +350,7 @@ def test_focus_box_gives_a_small_structure_room_but_not_the_whole_body():
     assert figures.focus_box(images, [np.zeros_like(labels)]) == (slice(1, 199), slice(1, 199))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(row=st.integers(0, 59), column=st.integers(0, 79), height=st.integers(1, 30), width=st.integers(1, 30))
 def test_focus_box_always_holds_the_structure(row, column, height, width):
     images = np.full((1, 60, 80), 99, np.uint8)

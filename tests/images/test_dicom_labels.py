@@ -153,7 +153,6 @@ def ring(radius: float, center: tuple[float, float], count: int = 400) -> np.nda
     return np.stack([center[0] + radius * np.cos(angles), center[1] + radius * np.sin(angles)], axis=1)
 
 
-@settings(deadline=None)
 @given(st.floats(2, 9), st.floats(10, 22), st.floats(8, 12), st.floats(8, 12))
 def test_a_ring_is_the_difference_of_two_circles(inner: float, outer: float, x: float, y: float) -> None:
     at = np.stack(np.meshgrid(np.arange(40), np.arange(36), indexing="ij"), axis=-1)
@@ -176,7 +175,7 @@ def covers(polygon: np.ndarray, x: int, y: int) -> bool:
     return inside
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(3, 20), st.sampled_from([1, 2, 64]))
 def test_polygons_are_filled_exactly(seed: int, count: int, steps: int) -> None:
     """Corners on centers, on halves and anywhere; polygons that cross themselves and reach outside."""

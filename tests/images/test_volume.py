@@ -202,7 +202,7 @@ angles = st.floats(-0.9, 0.9)
 shears = st.sampled_from([0.0, 0.0, 0.05, 0.3])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     flip=directions,
     steps=st.tuples(*[st.floats(0.3, 7.0)] * 3),

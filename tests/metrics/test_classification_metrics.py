@@ -204,7 +204,7 @@ def test_nothing_to_say_of_an_absent_class():
     assert ranges.auroc[2] == [None, None]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(5, 60))
 def test_figures_lie_in_their_range(seed, classes, count):
     probabilities, reference = sample(seed, count, classes)

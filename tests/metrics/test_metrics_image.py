@@ -157,7 +157,7 @@ def test_foreground_gain_is_the_gain_of_the_table(pair):
     assert image.foreground_error_reduction(flat, reconstruction, label) is None
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.1, 2.0), st.floats(-1.0, 1.0))
 def test_properties(seed, scale, shift):
     rng = np.random.default_rng(seed)

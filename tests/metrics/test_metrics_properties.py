@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from segcct import metrics
 from segcct.metrics import Counts, MaskPair
 
-FEW = settings(deadline=None, max_examples=60)
+FEW = settings(max_examples=60)
 
 
 @st.composite

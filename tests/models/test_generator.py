@@ -315,7 +315,7 @@ def test_distances_by_hand():
     assert (found[1] == -1).all()  # class 2 is absent
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_distances_against_scipy(seed):
     label = np.random.default_rng(seed).integers(0, 3, (9, 70)).astype(np.uint8)

@@ -311,7 +311,7 @@ def test_unet_options() -> None:
     assert sum(isinstance(module, nn.BatchNorm2d) for module in normalized.modules()) == 18
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),

@@ -46,7 +46,7 @@ def naive_window_attention(block: SwinBlock, maps: torch.Tensor) -> torch.Tensor
     return block.attn.proj(out.flatten(2))
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

@@ -16,7 +16,7 @@ from segcct.models.tokenizer import ConvTokenizer, PatchTokenizer, to_map, to_to
 from segcct.models.transformer import DropPath, Encoder, EncoderBlock, SeqPool, resize_table, sine_table
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),

@@ -50,7 +50,7 @@ def volumes(draw):
 
 
 @given(volumes(), st.sampled_from(["canonical", "native"]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_slices_return_to_the_very_same_voxels(case, orientation):
     label, affine, spacing, mask = case
     whole = planned(label.shape, affine, spacing, orientation=orientation)
@@ -120,7 +120,7 @@ def test_a_letterbox_scales_by_the_longer_side_alone(shape, size):
     assert planned(shape, fit="letterbox").size == size
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.tuples(st.integers(8, 60), st.integers(8, 60), st.integers(1, 3)))
 def test_a_letterbox_is_undone_exactly(shape):
     """Blocks of a mask come back to within a pixel of their borders, and the padding adds nothing."""
@@ -256,7 +256,7 @@ def test_a_spacing_that_makes_slices_of_terabytes_is_refused(spacing_mm):
     after=st.tuples(st.integers(2, 40), st.integers(2, 40)),
     antialias=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_resampling_is_that_of_pytorch(before, after, antialias):
     slices = np.random.default_rng(0).random((2, 3, *before), dtype=np.float32)
     theirs = interpolate(torch.from_numpy(slices), after, mode="bilinear", align_corners=False, antialias=antialias)

@@ -283,7 +283,7 @@ def test_knots_by_hand():
     assert monotone_curve(x, y, least=9)[0] == [2.0]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(0, 1000))
 def test_the_table_never_falls(count, seed):
     rng = np.random.default_rng(seed)

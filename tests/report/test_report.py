@@ -686,7 +686,7 @@ def score(case: str, dice: float | None, volume: float | None, status: str = "ok
     return Score(case, name, status, {"dice": dice, "volume_ref_ml": volume})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
 def test_dots_of_a_strip_stand_at_their_score_within_the_row(values):
     row = plots.strip("x", [score(str(i), value, 1.0) for i, value in enumerate(values)], MetricStats(**stats(values)))

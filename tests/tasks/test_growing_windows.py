@@ -45,7 +45,7 @@ def batch(height: int, width: int, boxes: list[tuple[int, int, int, int] | None]
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(20, 60), st.integers(20, 60)),
     side=st.integers(16, 24),

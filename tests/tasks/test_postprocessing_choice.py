@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -38,7 +38,6 @@ SHAPE = (5, 4, 3)
 INDEX = arrays(np.uint8, SHAPE, elements=st.integers(0, 1))
 
 
-@settings(deadline=None)
 @given(INDEX, INDEX, st.sampled_from([Choice(), Choice(largest=True), Choice(ml=0.003)]))
 def test_the_dice_of_a_choice_is_that_of_the_mask_after_its_steps(
     index: np.ndarray, reference: np.ndarray, choice: Choice
