@@ -122,12 +122,12 @@ def _check_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> 
         return
     contents.values = {value for value in scheme.values if (label == value).any()}
     if not label.any():
-        yield Problem(
-            str(files[0]),
+        yield Problem.notice(
+            files[0],
             "the label is empty",
             found="background only",
             expected="a structure of the scheme",
-            remedy="Remove the case, or keep it if there is nothing to segment in it: training accepts it",
+            remedy="Correct the label, or ignore this if there is nothing to segment in this case",
         )
         return
     if len(files) > 1 and len(files) == label.shape[2]:  # slices in files of their own

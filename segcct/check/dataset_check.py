@@ -131,7 +131,17 @@ def _check_classes(
     """Classes that no label holds, and classes that only one part of the split holds; `values` are those per case."""
     problems = []
     absent = [name for name, value in scheme.classes.items() if not any(value in each for each in values.values())]
-    if values and absent:
+    if values and len(absent) == len(scheme.classes):
+        problems.append(
+            Problem(
+                str(data.root),
+                "no label holds a structure",
+                found="background only, in every label",
+                expected=f"classes of scheme {scheme.name}",
+                remedy="Check data.label and data.label_map",
+            )
+        )
+    elif values and absent:
         problems.append(
             Problem.notice(
                 data.root,

@@ -250,11 +250,15 @@ def test_notices_are_no_errors(root: Path) -> None:
     assert next(p.found for p in problems if "classes" in p.what) == "LV"
 
 
-def test_an_empty_label_is_an_error_that_training_accepts(root: Path) -> None:
+def test_an_empty_label_is_an_error_only_if_all_are_empty(root: Path) -> None:
     save(root / "case1" / "seg.nii.gz", label())
     problems = examine_dataset(section(root)).problems
-    assert [(p.what, p.severity) for p in problems] == [("the label is empty", "error")]
+    assert [(p.what, p.severity) for p in problems] == [("the label is empty", "notice")]
     assert examine_dataset(section(root), deep=False).problems == []
+    for number in range(8):
+        save(root / f"case{number}" / "seg.nii.gz", label())
+    errors = [p.what for p in examine_dataset(section(root)).problems if p.severity == "error"]
+    assert errors == ["no label holds a structure"]
 
 
 def test_labels_outside_the_mask_are_noticed(root: Path) -> None:
