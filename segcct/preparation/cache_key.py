@@ -13,7 +13,7 @@ from segcct.images.content_digest import content_digest
 from segcct.preparation.preparation_settings import Preparation
 from segcct.version import VERSION
 
-PREPARATION_VERSION = 7
+PREPARATION_VERSION = 8
 """Part of every cache key: incremented when prepared_case.py, the grid, the rules or a reader give other numbers or
 facts."""
 

@@ -24,6 +24,8 @@ _LARGEST_SIDE = 2**14
 """Pixels along a side that resampling may lead to."""
 _CHUNK_BYTES = 16 * 2**20
 """Largest chunk of slices that is resampled at once, so that no channel of a volume is held in float32 once more."""
+_TIE = 1e-5
+"""Fractions of two classes in a pixel that differ by less are equal."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ class SliceGrid:
         Each pixel takes the class with the largest fraction in the bilinear sample at its center (the argmax of the
         one-hot masks), which `restore` followed by argmax undoes best. Round trips of real labels: compact organs
         keep more than by nearest neighbors (heart at half size 0.950 to 0.942 Dice), scattered ones as much, and no
-        class loses volume; antialiased or area fractions are a majority vote that erases small structures. A class
+        class loses volume; antialiased or area fractions are a majority vote that erases small structures. Where two
+        classes tie, as on every third border from 256 to 192 pixels and every second one at half size, they win in
+        turn, in a checkerboard: if the first always won, background would eat into every structure. A class
         that a slice would lose altogether keeps the one pixel it covers most, other than the last pixel of another
         class; it is lost where it covers no other pixel.
         """
@@ -225,11 +229,12 @@ def _shrink_label_chunk(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray
     """(N, H, W) uint8 -> (N, *size), class by class, so that no one-hot array of all classes is made."""
     winner = np.zeros((len(labels), *size), dtype=np.uint8)
     best = np.zeros(winner.shape, dtype=np.float32)
+    takes_ties = np.indices(size).sum(axis=0) % 2 == 1  # (h, w)
     for value in np.unique(labels):
         fraction = resample((labels == value)[:, None], size, antialias=False)[:, 0]  # (N, h, w)
-        wins = fraction > best
-        winner[wins] = value
-        best[wins] = fraction[wins]
+        lead = fraction - best
+        winner[(lead > _TIE) | (takes_ties & (lead > -_TIE))] = value
+        np.maximum(best, fraction, out=best)
     for label, kept in zip(labels, winner, strict=True):
         lost = np.setdiff1d(label, kept)
         for value in lost[lost > 0]:

@@ -154,7 +154,7 @@ def test_wrong_shapes_are_refused():
         grid.to_volume(np.zeros((5, 6, 7)))
 
 
-def test_resampling_keeps_pixel_centres():
+def test_resampling_keeps_pixel_centers():
     """A linear ramp halves to the means of its pairs, and comes back away from the border."""
     ramp = np.tile(np.arange(64, dtype=np.float32), (1, 1, 64, 1))
     grid = planned((64, 64, 1), fit="resize")
@@ -200,8 +200,8 @@ def test_a_class_of_one_pixel_does_not_take_that_of_another():
 def test_shrunk_labels_come_back_better_than_by_nearest_neighbours():
     """Disks in rings at 12 places, 120 pixels to 64 and back: mean Dice of the ring and of the disk."""
     rows, columns = np.mgrid[:120, :120]
-    centres = np.random.default_rng(0).uniform(50, 70, (12, 2, 1, 1))
-    distance = np.hypot(rows - centres[:, 0], columns - centres[:, 1])
+    centers = np.random.default_rng(0).uniform(50, 70, (12, 2, 1, 1))
+    distance = np.hypot(rows - centers[:, 0], columns - centers[:, 1])
     label = np.select([distance < 20, distance < 26], [2, 1]).astype(np.uint8)
     grid = planned((120, 120, 12), fit="resize", image_size=64)
     places = np.floor((np.arange(64) + 0.5) * 120 / 64).astype(int)
@@ -221,12 +221,25 @@ def test_small_structures_keep_their_volume_when_labels_shrink():
     """Disks of radius 1.6, 256 pixels to 112: a majority vote over antialiased shares leaves two fifths of them."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:256, :256]
-    centres = rng.uniform(10, 246, (4, 12, 2, 1, 1))
-    distance = np.hypot(rows - centres[:, :, 0], columns - centres[:, :, 1]).min(axis=1)
+    centers = rng.uniform(10, 246, (4, 12, 2, 1, 1))
+    distance = np.hypot(rows - centers[:, :, 0], columns - centers[:, :, 1]).min(axis=1)
     label = (distance < 1.6).astype(np.uint8)
     grid = planned((256, 256, 4), fit="resize", image_size=112)
     small = grid.shrink_labels(label)
     assert 0.6 < small.sum() * (256 / 112) ** 2 / label.sum() < 1.3
+
+
+@pytest.mark.parametrize("side", [192, 128])
+def test_no_class_shrinks_where_classes_tie(side):
+    """Disks in rings, 256 pixels to 192 and 128: if the first class won, disks would lose 1 and 3.5% of their area."""
+    rows, columns = np.mgrid[:256, :256]
+    centers = np.random.default_rng(0).uniform(120, 136, (40, 2, 1, 1))
+    distance = np.hypot(rows - centers[:, 0], columns - centers[:, 1])
+    label = np.select([distance < 16, distance < 24], [2, 1]).astype(np.uint8)
+    small = planned((256, 256, 40), fit="resize", image_size=side).shrink_labels(label)
+    for index in (1, 2):
+        area = (small == index).sum() * (256 / side) ** 2 / (label == index).sum()
+        assert area == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize("shape", [(50, 41, 7), (32, 32, 7), (20, 70, 7)])
