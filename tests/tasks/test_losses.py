@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from segcct.config import LossSection
 from segcct.errors import ConfigError
-from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
+from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss, _shrunk
 
 
 @pytest.fixture
@@ -86,7 +86,8 @@ def test_sums_of_logits_are_those_of_every_subset_at_half_resolution():
     full, half, quarter = (torch.randn(2, 3, side, side, generator=generator) for side in (8, 4, 2))
     target = torch.randint(3, (2, 8, 8), generator=generator)
     a, b, c = full.reshape(2, 3, 4, 2, 4, 2).mean((3, 5)), half, F.interpolate(quarter, size=4, mode="bilinear")
-    small = target[:, 1::2, 1::2]
+    odd = (torch.arange(4)[:, None] + torch.arange(4)) % 2 == 1
+    small = torch.where(odd, target[:, 1::2, 1::2], target[:, ::2, ::2])
     sums = [F.cross_entropy(logits, small) for logits in (a, b, c, a + b, a + c, b + c, a + b + c)]
     expected = F.cross_entropy(full, target) + 0.3 * sum(sums) / 7
     loss = SegmentationLoss(LossSection(ce=1, dice=0, logit_sums=0.3), 3)
@@ -110,10 +111,23 @@ def test_deeper_scales_join_with_halved_weights(batch):
     logits, target = batch
     lower = torch.randn(2, 3, 3, 2, generator=torch.Generator().manual_seed(1))
     loss = SegmentationLoss(LossSection(ce=1, dice=0, deep_supervision=0.4), 3)
-    small = F.interpolate(target[:, None].float(), size=(3, 2), mode="nearest-exact")[:, 0].long()
+    small = _shrunk(target, torch.Size((3, 2)))
     one = F.cross_entropy(lower, small)
     expected = F.cross_entropy(logits, target) + 0.4 * one + 0.2 * one
     assert loss([logits, lower, lower], target).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_labels_of_lower_scales_stay_where_they_are(factor):
+    """By the pixel after the center alone, disks would move by half a pixel."""
+    places = torch.arange(64) + 0.5
+    centers = 28 + 8 * torch.rand(200, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    distance = torch.hypot(places[:, None] - centers[:, 0], places - centers[:, 1])  # (200, 64, 64)
+    small = _shrunk((distance < 14).long(), torch.Size((64 // factor, 64 // factor))).float()
+    rows = (torch.arange(64 // factor) + 0.5) * factor
+    found = (small.sum(2) * rows).sum(1) / small.sum((1, 2))
+    assert (found - centers[:, 0, 0, 0]).mean().abs() < 0.1
+    assert small.mean().item() == pytest.approx((distance < 14).float().mean().item(), rel=0.01)
 
 
 def test_loss_of_a_perfect_answer_is_zero():

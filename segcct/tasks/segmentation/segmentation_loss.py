@@ -172,9 +172,19 @@ class SegmentationLoss(nn.Module):
 
 
 def _resized(maps: Batch, target: Tensor, size: torch.Size) -> dict[str, Tensor]:
-    """A batch's maps and label at another size."""
+    """A batch's maps and label at a smaller size."""
     small = {name: F.interpolate(value, size=size, mode="bilinear") for name, value in maps.items()}
-    return {**small, "label": F.interpolate(target[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()}
+    return {**small, "label": _shrunk(target, size)}
+
+
+def _shrunk(target: Tensor, size: torch.Size) -> Tensor:
+    """(B, H, W) -> (B, *size), nearest neighbor. At 1/2, 1/4 ... the center lies between two pixels: the one before it
+    and the one after it are taken in turn, since always the latter would shift all borders by half a pixel."""
+    both = torch.stack([target, target.flip(-1, -2)]).float()  # (2, B, H, W)
+    after, flipped = F.interpolate(both, size=size, mode="nearest-exact").long()  # (B, *size) each
+    rows, columns = (torch.arange(length, device=target.device) for length in size)
+    odd = (rows[:, None] + columns) % 2 == 1  # (*size,)
+    return torch.where(odd, after, flipped.flip(-1, -2))
 
 
 def _checked(name: str) -> str:
