@@ -29,7 +29,7 @@ _OUTSIDE_MASK = 0.01
 
 @dataclass
 class CaseContents:
-    """What is left of a case when its voxels are gone."""
+    """What the check keeps of a case once its voxels are freed."""
 
     case: str
     """The case id."""

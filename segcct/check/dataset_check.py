@@ -50,7 +50,7 @@ def examine_dataset(
 
 
 def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None = None) -> DatasetCheck:
-    """As `examine_dataset`, of what is found already."""
+    """As `examine_dataset`, for an inventory that has been taken already."""
     data, found, scheme = inventory.data, inventory.found, inventory.scheme
     unread = find_unread(data, found, inventory.tree)
     problems = [Problem.of(error, file=data.root) for error in found.errors]

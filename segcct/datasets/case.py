@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segcct.errors import DataError
 from segcct.images.volume import Volume
 
 
@@ -25,6 +26,8 @@ class Case:
     """Region over which intensities are normalized (rule zscore_mask)."""
     split: str | None = None
     """`train`, `val` or `test` where the dataset itself says so."""
+    error: DataError | None = None
+    """Why the case cannot be read, such as a missing channel; it then has no files."""
 
     def files(self) -> tuple[Path, ...]:
         """Every file of the case once: channels in order, then label, then mask."""

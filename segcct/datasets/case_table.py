@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -11,7 +10,7 @@ from typing import Any
 from segcct.datasets.case import Case
 from segcct.errors import DataError, short_reason
 from segcct.extras import import_extra
-from segcct.files.file_names import spellings
+from segcct.files.file_names import as_stored, composed
 from segcct.files.remote_file import is_uri, path_of
 from segcct.files.table_file import read_rows_of
 from segcct.plurals import listed
@@ -36,35 +35,42 @@ def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = F
 
     Raises:
         PackageError: pyarrow, which reads Parquet, is not installed.
-        DataError: a column is missing, a cell is empty, or an id cannot be the name of a file or is listed twice.
+        DataError: a column is missing, an id is empty, cannot be the name of a file or is listed twice, or no row names
+            all files. A row that lacks one gives a case with an error.
     """
     columns = [ID, *channels, *([MASK] if needs_mask else [])]
     rows = _parquet(file, columns) if file.suffix.lower() == ".parquet" else read_rows_of(file, columns)
     if not rows:
         raise DataError("lists no case", file=file)
-    times = Counter(row[ID] for row in rows)
+    times = Counter(composed(row[ID]) for row in rows)
     for number, row in enumerate(rows, start=1):
-        if empty := [name for name in columns if not row[name]]:
-            raise DataError("an empty cell", file=file, found=f"column {empty[0]} of row {number}")
+        if not row[ID]:
+            raise _empty(file, ID, number)
         if PurePath(row[ID]).name != row[ID]:
             raise DataError("a case id that cannot be the name of a file", file=file, found=row[ID])
-        if times[row[ID]] > 1:
+        if times[composed(row[ID])] > 1:
             raise DataError("a case is listed twice", file=file, found=row[ID])
-    return sorted((_case(row, file.parent, channels, needs_mask) for row in rows), key=lambda case: case.id)
+    cases = [_case(row, number, file, channels, needs_mask) for number, row in enumerate(rows, start=1)]
+    errors = [case.error for case in cases if case.error is not None]
+    if len(errors) == len(cases):
+        raise errors[0]
+    return sorted(cases, key=lambda case: case.id)
 
 
-def _case(row: Mapping[str, str], folder: Path, channels: Sequence[str], needs_mask: bool) -> Case:
+def _case(row: Mapping[str, str], number: int, file: Path, channels: Sequence[str], needs_mask: bool) -> Case:
+    """The case of a row; one with an empty cell lacks that file."""
+    if empty := [name for name in (*channels, *([MASK] if needs_mask else [])) if not row[name]]:
+        return Case(row[ID], row[ID], {}, error=_empty(file, empty[0], number))
+
     def located(text: str) -> tuple[Path]:
-        return (path_of(text) if is_uri(text) else _as_stored(folder, text),)
+        return (path_of(text) if is_uri(text) else as_stored(file.parent, text),)
 
     mask = located(row[MASK]) if needs_mask else None
     return Case(row[ID], row[ID], {name: located(row[name]) for name in channels}, mask=mask)
 
 
-def _as_stored(folder: Path, text: str) -> Path:
-    """The path that a table names, in the Unicode spelling that its file has."""
-    paths = [folder / spelling for spelling in spellings(text)]
-    return paths[0] if len(paths) == 1 else next(filter(os.path.lexists, paths), paths[0])
+def _empty(file: Path, column: str, number: int) -> DataError:
+    return DataError("an empty cell", file=file, found=f"column {column} of row {number}")
 
 
 def _parquet(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from segcct.errors import DataError
-from segcct.progress import say
+from segcct.errors import DataError, items
+from segcct.progress import names_files, say
 
 _MOST_ENTRIES = 1_000_000
 _NO_DATA = ("/proc", "/sys", "/dev")
@@ -24,11 +24,14 @@ class FolderTree:
     Args:
         root: the dataset's folder.
         most_entries: files and folders that are looked through below it, at most.
+        unread: gets an error for each folder below the root that cannot be read, which then counts as empty; None: the
+            first such error is raised.
     """
 
-    def __init__(self, root: Path, *, most_entries: int = _MOST_ENTRIES) -> None:
+    def __init__(self, root: Path, *, most_entries: int = _MOST_ENTRIES, unread: list[DataError] | None = None) -> None:
         self.root = root
         self.most_entries = most_entries
+        self.unread = unread
         self._listings: dict[Path, tuple[list[str], list[str]]] = {}
         self._named: set[Path] = set()
         """Links out of linked folders that a message has named."""
@@ -38,7 +41,7 @@ class FolderTree:
         removes from the list is not entered, as in `os.walk`.
 
         Raises:
-            DataError: a folder cannot be read, or there are too many files for this to be a dataset.
+            DataError: a folder cannot be read (see `unread`), or there are too many files for this to be a dataset.
         """
         top = os.path.realpath(self.root)
         seen = set()
@@ -80,13 +83,17 @@ class FolderTree:
 
         def refuse(error: OSError) -> None:
             # `Path.is_dir` raises where the folder around it may not be searched.
-            if os.path.isdir(place):  # noqa: PTH112
-                raise DataError(
-                    "the folder cannot be read",
-                    file=place,
-                    found=error.strerror,
-                    remedy="Make it readable, or move it out of the dataset",
-                ) from None
+            if not os.path.isdir(place):  # noqa: PTH112
+                return
+            unreadable = DataError(
+                "the folder cannot be read",
+                file=place,
+                found=error.strerror,
+                remedy="Make it readable, or move it out of the dataset",
+            )
+            if self.unread is None or place == self.root:
+                raise unreadable from None
+            self.unread.append(unreadable)
 
         if place not in self._listings:
             folders, files = next(((below, names) for _, below, names in os.walk(place, onerror=refuse)), ([], []))
@@ -107,8 +114,23 @@ class FolderTree:
             return True
         if path not in self._named:
             self._named.add(path)
-            say(f"not read: {path}, a link to {target} from a folder that is itself linked into the dataset")
+            link = f"{path}, a link to {target}" if names_files() else "a link"
+            say(f"not read: {link} from a folder that is itself linked into the dataset")
         return False
+
+
+def unread_places(errors: Sequence[str], *, named: bool = True) -> str:
+    """Says that files or folders could not be read, and which and why, if they may be named; empty if there are none.
+
+    Args:
+        errors: an error in words for each of them.
+        named: list the errors.
+    """
+    if not errors:
+        return ""
+    what = "1 file or folder" if len(errors) == 1 else f"{len(errors)} files or folders"
+    reasons = f":{items(errors)}" if named else ""
+    return f"{what} could not be read, and what the input holds there is left out{reasons}"
 
 
 def _hidden(name: str) -> bool:

@@ -93,7 +93,8 @@ class Inventory:
     def is_synthetic(self, case: Case) -> bool:
         """Whether the case says in its header that it is a phantom."""
         name, files = next(iter(case.channels.items()))
-        return files[0].name.endswith(NIFTI_SUFFIXES) and self._facts(files[0], self.data.channels[name])["synthetic"]
+        is_nifti = files[0].name.lower().endswith(NIFTI_SUFFIXES)
+        return is_nifti and self._facts(files[0], self.data.channels[name])["synthetic"]
 
     def _facts(self, file: Path, array: str) -> dict[str, Any]:
         """Shape, affine, spacing and mark of a file."""

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from segcct.config import DataSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.split_lists import read_lists
-from segcct.datasets.split_record import SPLIT_NAMES, Splits, repeated_ids
+from segcct.datasets.split_names import SPLIT_NAMES
+from segcct.datasets.split_record import Splits, repeated_ids
 from segcct.errors import SplitError
+from segcct.files.file_names import composed
 from segcct.plurals import counted, listed
 
 
@@ -57,10 +59,10 @@ def splits_of(
 
 
 def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
-    """Distinct patients in an order drawn by `seed`."""
+    """Distinct patients in an order drawn by `seed`, whatever the Unicode spelling of their names."""
 
     def drawn(patient: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{patient}".encode(errors="surrogateescape")).digest()
+        return hashlib.sha256(f"{seed}/{composed(patient)}".encode(errors="surrogateescape")).digest()
 
     return sorted(set(patients), key=drawn)
 

@@ -6,21 +6,25 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 from segcct.datasets.case import Case
+from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.errors import SplitError
 from segcct.files.atomic_file import atomic_path
+from segcct.files.file_names import composed, spelled_as
 from segcct.files.json_file import read_object
 from segcct.plurals import listed
-
-SPLIT_NAMES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Case ids per split, sorted. Raises `SplitError` when a case or a patient is in two splits."""
+    """Case ids per split, sorted. Raises `SplitError` when a case or a patient is in two splits.
+
+    Names of cases and patients are compared in composed Unicode: a dataset that is copied from macOS keeps its splits.
+    """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -39,7 +43,7 @@ class Splits:
         first: dict[str, tuple[str, str]] = {}
         for split, ids in self.items():
             for case in ids:
-                other_split, other_case = first.setdefault(self.patient_of(case), (split, case))
+                other_split, other_case = first.setdefault(composed(self.patient_of(case)), (split, case))
                 if other_split != split:
                     raise SplitError(
                         f"patient {self.patient_of(case)} is in two splits, {other_split} and {split}",
@@ -55,17 +59,25 @@ class Splits:
         return ((split, getattr(self, split)) for split in SPLIT_NAMES)
 
     def patient_of(self, case_id: str) -> str:
-        return self.patients.get(case_id, case_id)
+        return self._patients.get(composed(case_id), case_id)
 
     def split_of(self, case_id: str) -> str | None:
         """`train`, `val`, `test`, or None for a case in none of them."""
-        return next((split for split, ids in self.items() if case_id in ids), None)
+        return self._split_of.get(composed(case_id))
 
     def trained_on(self, patients: Mapping[str, str]) -> list[str]:
         """Which of these cases (id -> patient) were trained on, or have a patient who was; in their order."""
         seen = (*self.train, *self.unlabeled)
-        trained = {*seen, *map(self.patient_of, seen)}
-        return [name for name, patient in patients.items() if {name, patient} & trained]
+        trained = set(map(composed, (*seen, *map(self.patient_of, seen))))
+        return [name for name, patient in patients.items() if {composed(name), composed(patient)} & trained]
+
+    @cached_property
+    def _patients(self) -> dict[str, str]:
+        return {composed(name): patient for name, patient in self.patients.items()}
+
+    @cached_property
+    def _split_of(self) -> dict[str, str]:
+        return {composed(name): split for split, ids in self.items() for name in ids}
 
     def select(self, cases: Sequence[Case], split: str) -> list[Case]:
         """The cases of one split, in the split's order. Raises `SplitError` when the dataset no longer holds one."""
@@ -73,14 +85,15 @@ class Splits:
             raise SplitError(f"unknown split '{split}'", expected=", ".join(SPLIT_NAMES))
         ids: tuple[str, ...] = getattr(self, split)
         by_id = {case.id: case for case in cases}
-        missing = [case_id for case_id in ids if case_id not in by_id]
+        spelled = spelled_as(ids, by_id)
+        missing = [case_id for case_id in ids if spelled[case_id] not in by_id]
         if missing:
             raise SplitError(
                 f"{len(missing)} of the {len(ids)} {split} cases are not in the dataset",
                 found=f"{len(by_id)} other cases" if len(missing) == len(ids) else f"no {listed(missing)}",
                 remedy="Point data.root at the dataset that the split was made for",
             )
-        return [by_id[case_id] for case_id in ids]
+        return [by_id[spelled[case_id]] for case_id in ids]
 
     def save(self, path: Path) -> None:
         """Write the split as JSON, patient by patient."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,12 +82,13 @@ def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None)
 def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
     """The files that are part of a case, named by an error, ignored by the layout on purpose, or lists of cases."""
     split = data.split
-    lists = (split.train_list, split.val_list, split.test_list, split.unlabelled_list)
+    listings = (split.train_list, split.val_list, split.test_list, split.unlabelled_list)
+    lists = {os.path.realpath(path): path.name for path in listings if path is not None}
     named = [Path(error.file) for error in found.errors if error.file is not None]
     case_files = [file for case in found.all_cases for file in case.files()]
     paths = {
         path.relative_to(data.root)
-        for path in (*case_files, *named, *filter(None, lists))
+        for path in (*case_files, *named)
         if path.is_relative_to(data.root) and path != data.root
     }
     names = {path.as_posix() for path in paths}
@@ -95,7 +97,10 @@ def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
     return {
         name
         for name in files
-        if name in names or not whole.isdisjoint(_above(name)) or any(pattern.match(name) for pattern in ignored)
+        if name in names
+        or not whole.isdisjoint(_above(name))
+        or any(pattern.match(name) for pattern in ignored)
+        or (PurePosixPath(name).name in lists.values() and os.path.realpath(data.root / name) in lists)
     }
 
 

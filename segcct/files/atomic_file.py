@@ -17,7 +17,7 @@ from pathlib import Path
 
 from segcct.errors import RunError
 from segcct.files.disk_space import size_on_disk, storage_error
-from segcct.files.lock import holder, is_lock
+from segcct.files.lock import is_lock, remove_left_behind
 
 LEFT_BEHIND_SECONDS = 86400
 """Age from which a temporary file belongs to no running process."""
@@ -118,7 +118,7 @@ def sweep(folder: Path) -> None:
             if time.time() - leftover.lstat().st_mtime <= LEFT_BEHIND_SECONDS:
                 continue
             if is_lock(leftover):
-                holder(leftover)  # which removes one that is free
+                remove_left_behind(leftover)
             else:
                 _remove(leftover)
 

@@ -1,4 +1,4 @@
-"""Full disks: how much space is free, how a full one is recognized, and the failures of writing in words."""
+"""Disks: how much space is free, whether a full one made a write fail, and what to tell the user then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from segcct.errors import SegcctError, StorageError
+from segcct.plurals import sized
 
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -51,13 +52,13 @@ def size_on_disk(path: Path) -> int:
 def storage_error(
     error: Exception, folder: Path, *, needs_bytes: int | None = None, written: int = 0
 ) -> StorageError | None:
-    """What a failure of writing to a folder says about its disk; None where it says nothing.
+    """The error to show for a failed write where the folder or its disk is the cause; None where they are not.
 
     Args:
         error: the failure.
         folder: the folder.
         needs_bytes: size of what was written, where it is known.
-        written: bytes of it that there was room for.
+        written: how many bytes of it there was room for.
     """
     if isinstance(error, StorageError):
         return None
@@ -66,11 +67,11 @@ def storage_error(
     if is_disk_full(error):
         number, free = errno.ENOSPC, free_bytes(folder)
         what = "No space left on device"
-        found = None if free is None else f"{free / 1e6:.1f} MB free"
+        found = None if free is None else f"{sized(free)} free"
         if needs_bytes is not None:
-            needed = f"room for {needs_bytes / 1e6:.1f} MB"
+            needed = f"room for {sized(needs_bytes)}"
         elif written:
-            needed = f"room for more than {written / 1e6:.1f} MB"
+            needed = f"room for more than {sized(written)}"
         remedy = "Free some space there (or raise the quota or size limit), or choose another folder, then start the "
         remedy += "command again"
     elif not isinstance(error, OSError) or not _is_about(error, folder):

@@ -6,7 +6,9 @@ patient's.
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePath
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -50,9 +52,22 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def spelled_as(names: Collection[str], known: Iterable[str]) -> dict[str, str]:
+    """Name -> the one of `known` that is the same in any Unicode spelling, at best in its own; else the name itself."""
+    own, known = set(names), set(known)
+    others = {composed(name): name for name in known - own}
+    return {name: name if name in known else others.get(composed(name), name) for name in names}
+
+
 def spellings(name: str) -> list[str]:
     """A name as it is and in its other spellings in Unicode, if any: see `composed`."""
     return list(dict.fromkeys((name, composed(name), unicodedata.normalize("NFD", name))))
+
+
+def as_stored(folder: Path, name: str) -> Path:
+    """The path of a file that a table or header names, in the Unicode spelling that the file has."""
+    paths = [folder / spelling for spelling in spellings(name)]
+    return paths[0] if len(paths) == 1 else next(filter(os.path.lexists, paths), paths[0])
 
 
 def folder_name(folder: Path) -> str:

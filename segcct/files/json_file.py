@@ -19,6 +19,8 @@ from segcct.files.small_file import read_small
 
 MOST_BYTES = 2**30
 """predictions.json of a million images, at 700 to 1,000 bytes each, stays below."""
+MOST_BYTES_OF_MODEL = 2**26
+"""Of a file with no entry per case, such as model.json, which people share; most are a thousand times smaller."""
 MOST_LEVELS = 100
 _MOST_DIGITS = 20
 _KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}

@@ -36,8 +36,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
     NOT_THIS: ClassVar[str] = "does not hold what is expected"
-    """How the error of a file that is no such record begins, and its class."""
+    """How the error about a file that is no such record begins."""
     ERROR: ClassVar[type[SegcctError]] = DataError
+    """The class of that error."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], file: Path, remedy: str | None = None) -> Self:

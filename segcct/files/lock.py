@@ -102,6 +102,13 @@ def holder(file: Path, *, unknown: str | None = None) -> str | None:
     return unknown if descriptor < 0 else None
 
 
+def remove_left_behind(file: Path) -> None:
+    """Remove the lock that a killed process left. One that is held stays, and so does a file that another program
+    named like a lock."""
+    if _own_locks.get(os.path.realpath(file)) != os.getpid() and _entry(file) is not None:
+        holder(file)  # which removes one that is free
+
+
 def is_lock(file: Path) -> bool:
     """Whether a file is named as locks are: it is no content of the folder."""
     return file.name.startswith(".") and file.name.endswith(".lock")
@@ -196,11 +203,15 @@ def _lock(descriptor: int) -> None:
 
 
 def _owner(file: Path) -> str:
-    """`process 4711 on ward3, since 2026-11-28 22:40:01`, as the lock says."""
     if _own_locks.get(os.path.realpath(file)) == os.getpid():
         return f"this process, {os.getpid()}"  # to open the file would give the lock up
+    return _entry(file) or "another process"
+
+
+def _entry(file: Path) -> str | None:
+    """`process 4711 on ward3, since 2026-11-28 22:40:01`, as the lock says; None where it does not."""
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
         return f"process {int(entry['pid'])} on {entry['host']}, since {entry['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return None

@@ -24,8 +24,8 @@ def is_uri(path: str | PurePath) -> bool:
 
 
 def path_of(uri: str) -> Path:
-    """The path that holds a URI; `hdfs:///scans` or `hdfs:/scans`, of the file system that Hadoop is configured for, as
-    the `hdfs://default/scans` that fsspec takes for it, since a path has no empty host."""
+    """The path that holds a URI. `hdfs:///scans` and `hdfs:/scans`, on the file system that Hadoop is configured for,
+    become `hdfs://default/scans`, as fsspec writes them, since a path has no empty host."""
     return Path(_HADOOP.sub("hdfs://default/", uri))
 
 
@@ -37,8 +37,8 @@ def uri_of(path: PurePath) -> str:
 
 
 def address_of(path: PurePath) -> str:
-    """The URI that a path holds, as it may be shown and stored: without a password, and of a web address without the
-    query, which is no part of the name, and may be a signature that lets everybody fetch the file."""
+    """The URI that a path holds, safe to show and to store: without a password and, for a web address, without the
+    query, which is not part of the name and may be a signature that lets anybody fetch the file."""
     uri = _PASSWORD.sub(r"\1@", uri_of(path), count=1)
     return uri.partition("?")[0] if uri.lower().startswith(("http://", "https://")) else uri
 

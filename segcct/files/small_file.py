@@ -18,9 +18,10 @@ def read_small(file: Path, most_bytes: int) -> bytes:
         raise ValueError("a folder or a device")
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = stream.read(min(size, most_bytes) + 1)  # that much memory is taken before the first byte is read
-        if len(content) > size:  # it has grown, or its file system does not know sizes
-            content += stream.read(most_bytes + 1 - len(content))
-    if len(content) > most_bytes:
-        raise ValueError(f"more than {most_bytes:,} bytes")
-    return content
+        if size <= most_bytes:
+            content = stream.read(size + 1)  # no more than that: so much memory is taken before the first byte is read
+            if len(content) > size:  # it has grown, or its file system, such as /proc, does not know sizes
+                content += stream.read(most_bytes + 1 - len(content))
+            if len(content) <= most_bytes:
+                return content
+    raise ValueError(f"more than {most_bytes:,} bytes")

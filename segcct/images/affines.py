@@ -11,6 +11,8 @@ from segcct.errors import VolumeError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From positions of DICOM and ITK to those of NIfTI."""
+IMAGE_AFFINE = LPS_TO_RAS
+"""Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a 2-D image."""
 _STEP_MM = (1e-9, 1e9)
 """Shortest and longest plausible step from voxel to voxel."""
 _LEAST_VOLUME = 1e-6

@@ -12,6 +12,7 @@ from typing import Any
 
 from segcct.errors import DataError, VolumeError
 from segcct.files.file_memo import FileMemo
+from segcct.files.file_names import composed
 from segcct.images.formats import format_named
 from segcct.images.size_limits import refuse_unreadable
 from segcct.images.voxel_data import companion
@@ -23,8 +24,9 @@ _DIGEST = re.compile("[0-9a-f]{40}")
 def content_digest(paths: Sequence[Path], memo: FileMemo | None = None) -> str:
     """A digest of the names and bytes of some files, in their order.
 
-    A folder counts with all its files; a header whose voxels are in another file counts with that file. The folders
-    above do not count, so a dataset that moves keeps its digests.
+    A folder counts with all its files but hidden ones, such as .DS_Store; a header whose voxels are in another file
+    counts with that file. The folders above do not count, nor does the Unicode spelling of names, so a dataset that is
+    moved or copied keeps its digests.
 
     Args:
         paths: the files.
@@ -37,7 +39,7 @@ def content_digest(paths: Sequence[Path], memo: FileMemo | None = None) -> str:
     digest = hashlib.blake2b(digest_size=20)
     for path in paths:
         for file in files_of(path, memo):
-            digest.update(json.dumps([file.name, file_digest(file, memo)]).encode())
+            digest.update(json.dumps([composed(file.name), file_digest(file, memo)]).encode())
     return digest.hexdigest()
 
 
@@ -53,7 +55,7 @@ def file_digest(file: Path, memo: FileMemo) -> str:
 def files_of(path: Path, memo: FileMemo) -> list[Path]:
     """All files of an image; the header alone where it names a file that reading the image will refuse."""
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     suffix = path.suffix.lower()
     with suppress(OSError, VolumeError):
         if suffix in _PAIRS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,16 +21,24 @@ from segcct.files.file_names import (
     NPZ_SUFFIXES,
     NRRD_SUFFIXES,
 )
-from segcct.images.affines import checked_affine
+from segcct.images.affines import IMAGE_AFFINE, checked_affine
 from segcct.images.arrays import array_shape
 from segcct.images.metaimage import data_file_of_metaimage, voxels_of_metaimage
 from segcct.images.nifti import affine_of, read_nifti, read_nifti_header
 from segcct.images.nrrd import data_file_of_nrrd, voxels_of_nrrd
 from segcct.images.raster import frames, open_upright
 from segcct.images.size_limits import AGAIN, damage_refused, refuse_unreadable, volume_shape
-from segcct.images.volume import IMAGE_AFFINE, SUFFIXES, Volume
 from segcct.images.voxel_data import VoxelData
 from segcct.runtime import spacing_of
+
+
+class StoredImage(NamedTuple):
+    """What a file holds: the fields of `Volume` but the path, in their order."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float] | None
+    header: nib.Nifti1Header | None = None
 
 
 class TextFormat(NamedTuple):
@@ -48,36 +57,24 @@ class Format:
     """A format of image files. What reads it raises `VolumeError`."""
 
     suffixes: tuple[str, ...]
-    header: Callable[[Path, str], Volume]
-    """(file, name of an array in it) -> its grid, as `read_header` gives it."""
-    volume: Callable[[Path], Volume] | None = None
+    grid: Callable[[Path, str], StoredImage]
+    """(file, name of an array in it) -> its grid, with zeros that take no memory in place of its voxels."""
+    image: Callable[[Path], StoredImage] | None = None
     """The file with its voxels; None where it holds no geometry, and the layout says how it is read."""
     text: TextFormat | None = None
 
 
-def read_volume(path: Path) -> Volume:
+def read_image(path: Path) -> StoredImage:
     """See `Volume.load`."""
-    read = _format_of(path).volume
+    read = _format_of(path).image
     if read is None:
         raise _not_read(path)
     return read(path)
 
 
-def read_header(path: Path, dataset: str = "image") -> Volume:
-    """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
-
-    `spacing_mm` is None for formats without geometry and for NIfTI files whose header says that it is unknown. The
-    shape of a stored array is (rows, columns, 1) or (rows, columns, depth), which is enough to compare two of them;
-    that of an image file is (columns, rows, pages), like a DICOM image.
-
-    Args:
-        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, PNG, TIFF, a DICOM file or a folder of DICOM slices.
-        dataset: which array of an HDF5 or NPZ file.
-
-    Raises:
-        VolumeError: the file is missing, empty, or its header cannot be read.
-    """
-    return _format_of(path).header(path, dataset)
+def read_grid(path: Path, dataset: str) -> StoredImage:
+    """See `volume.read_header`."""
+    return _format_of(path).grid(path, dataset)
 
 
 def format_named(name: str) -> Format | None:
@@ -107,61 +104,63 @@ def _not_read(path: Path) -> VolumeError:
     return VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
 
 
-def _nifti(path: Path) -> Volume:
+def _nifti(path: Path) -> StoredImage:
     array, header = read_nifti(path)
     return _checked(array, affine_of(header, path), header, path)
 
 
-def _nifti_header(path: Path, _: str) -> Volume:
+def _nifti_grid(path: Path, _: str) -> StoredImage:
     header = read_nifti_header(path)
-    return _grid(volume_shape(header.get_data_shape(), path), affine_of(header, path), path, header)
+    return _grid(volume_shape(header.get_data_shape(), path), affine_of(header, path), header)
 
 
-def _itk(path: Path) -> Volume:
+def _itk(text: TextFormat, path: Path) -> StoredImage:
     from segcct.images import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
 
-    array, affine = itk.read_image(path)
+    array, affine = itk.read_image(text.voxels(path), text.image_io)
     return _checked(array, checked_affine(affine, path), None, path)
 
 
-def _itk_header(path: Path, _: str) -> Volume:
+def _itk_grid(text: TextFormat, path: Path, _: str) -> StoredImage:
     from segcct.images import itk
 
-    shape, affine = itk.read_geometry(path)
-    return _grid(shape, checked_affine(affine, path), path)
+    shape, affine = itk.read_geometry(text.voxels(path), text.image_io)
+    return _grid(shape, checked_affine(affine, path))
 
 
-def _dicom(path: Path) -> Volume:
+def _dicom(path: Path) -> StoredImage:
     from segcct.images.dicom import read_dicom
 
     array, affine, has_spacing = read_dicom(path)
-    volume = _checked(array, checked_affine(affine, path), None, path)
-    return volume if has_spacing else replace(volume, spacing_mm=None)
+    return _checked(array, checked_affine(affine, path), None, path, has_spacing=has_spacing)
 
 
-def _dicom_header(path: Path, _: str) -> Volume:
+def _dicom_grid(path: Path, _: str) -> StoredImage:
     from segcct.images.dicom import read_geometry
 
     shape, affine, has_spacing = read_geometry(path)
-    volume = _grid(shape, checked_affine(affine, path), path)
-    return volume if has_spacing else replace(volume, spacing_mm=None)
+    return _grid(shape, checked_affine(affine, path), has_spacing=has_spacing)
 
 
-def _array_header(path: Path, name: str) -> Volume:
+def _array_grid(path: Path, name: str) -> StoredImage:
     stored = array_shape(path, name)
     if len(stored) not in (2, 3) or 0 in stored:
         raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {stored}")
-    return _without_geometry((*stored, 1) if len(stored) == 2 else (*stored[1:], stored[0]), path)
+    shape = (*stored, 1) if len(stored) == 2 else (*stored[1:], stored[0])
+    return _grid(shape, IMAGE_AFFINE, has_spacing=False)
 
 
-def _image_header(path: Path, _: str) -> Volume:
+def _pages_grid(path: Path, _: str) -> StoredImage:
     with damage_refused(path), open_upright(path) as image:
         columns, rows = image.size
-        return _without_geometry((columns, rows, sum(1 for _ in frames(image, path))), path)
+        pages = sum(1 for _ in frames(image, path))
+    return _grid((columns, rows, pages), IMAGE_AFFINE, has_spacing=False)
 
 
-def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | None, path: Path) -> Volume:
-    """The volume, with floats as float32. Raises `VolumeError` where voxels are not finite."""
+def _checked(
+    array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | None, path: Path, *, has_spacing: bool = True
+) -> StoredImage:
+    """The image, with floats as float32. Raises `VolumeError` where voxels are not finite."""
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is refused below
             array = np.asarray(array, dtype=np.float32)
@@ -172,25 +171,26 @@ def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | N
             raise VolumeError(what, file=path, remedy=remedy)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return Volume(array, affine, spacing_of(affine, header), header, path)
+    return StoredImage(array, affine, spacing_of(affine, header) if has_spacing else None, header)
 
 
-def _grid(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None = None) -> Volume:
-    return Volume(np.broadcast_to(np.uint8(0), shape), affine, spacing_of(affine, header), header, path)
-
-
-def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:
-    return Volume(np.broadcast_to(np.uint8(0), shape), IMAGE_AFFINE, None, None, path)
+def _grid(
+    shape: tuple[int, ...], affine: np.ndarray, header: nib.Nifti1Header | None = None, *, has_spacing: bool = True
+) -> StoredImage:
+    zeros = np.broadcast_to(np.uint8(0), shape)
+    return StoredImage(zeros, affine, spacing_of(affine, header) if has_spacing else None, header)
 
 
 _NRRD = TextFormat("NrrdImageIO", voxels_of_nrrd, data_file_of_nrrd)
 _METAIMAGE = TextFormat("MetaImageIO", voxels_of_metaimage, data_file_of_metaimage)
-_DICOM = Format(DICOM_SUFFIXES, _dicom_header, _dicom)
+_DICOM = Format(DICOM_SUFFIXES, _dicom_grid, _dicom)
 FORMATS = (
-    Format(NIFTI_SUFFIXES, _nifti_header, _nifti),
-    Format(NRRD_SUFFIXES, _itk_header, _itk, _NRRD),
-    Format(METAIMAGE_SUFFIXES, _itk_header, _itk, _METAIMAGE),
+    Format(NIFTI_SUFFIXES, _nifti_grid, _nifti),
+    Format(NRRD_SUFFIXES, partial(_itk_grid, _NRRD), partial(_itk, _NRRD), _NRRD),
+    Format(METAIMAGE_SUFFIXES, partial(_itk_grid, _METAIMAGE), partial(_itk, _METAIMAGE), _METAIMAGE),
     _DICOM,
-    Format(HDF5_SUFFIXES + NPZ_SUFFIXES, _array_header),
-    Format(IMAGE_SUFFIXES, _image_header),
+    Format(HDF5_SUFFIXES + NPZ_SUFFIXES, _array_grid),
+    Format(IMAGE_SUFFIXES, _pages_grid),
 )
+SUFFIXES = tuple(suffix for each in FORMATS if each.image is not None for suffix in each.suffixes)
+"""What `Volume.load` reads, besides a folder of DICOM slices."""

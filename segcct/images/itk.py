@@ -1,6 +1,6 @@
 """NRRD, MHA and MHD: voxels in stored order and the affine in RAS mm.
 
-SimpleITK reads the geometry of a header; where the voxels are, and the voxels, are read by `images`.
+SimpleITK reads the geometry alone; `voxel_data` finds and reads the voxels.
 """
 
 from __future__ import annotations
@@ -13,32 +13,23 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
 from segcct.images.affines import LPS_TO_RAS
-from segcct.images.formats import format_named
 from segcct.images.size_limits import AGAIN, volume_shape
 from segcct.images.voxel_data import VoxelData
 
 
-def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (X, Y, Z) and affine (4, 4) of a NRRD, MHA or MHD file. Raises `VolumeError`."""
-    voxels, size, affine = _opened(path)
+def read_image(voxels: VoxelData, image_io: str) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (X, Y, Z) and affine (4, 4) of a file, by ITK's reader of that name. Raises `VolumeError`."""
+    shape, affine = read_geometry(voxels, image_io)
     array = voxels.read()
-    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(size, order="F"), affine
+    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(shape, order="F"), affine
 
 
-def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape (X, Y, Z) and affine (4, 4) of a NRRD, MHA or MHD file, from its header alone. Raises `VolumeError`."""
-    return _opened(path)[1:]
-
-
-def _opened(path: Path) -> tuple[VoxelData, tuple[int, int, int], np.ndarray]:
-    """Where the voxels are, shape (X, Y, Z) and affine as ITK understands the header."""
-    named = format_named(path.name)
-    assert named is not None
-    assert named.text is not None
-    voxels = named.text.voxels(path)
+def read_geometry(voxels: VoxelData, image_io: str) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (X, Y, Z) and affine (4, 4) of a file, from its header alone. Raises `VolumeError`."""
+    path = voxels.header
     reader = sitk.ImageFileReader()
     reader.SetFileName(_name_for_itk(path))
-    reader.SetImageIO(named.text.image_io)
+    reader.SetImageIO(image_io)
     warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's warnings go to stderr and name no file
     try:
@@ -63,7 +54,7 @@ def _opened(path: Path) -> tuple[VoxelData, tuple[int, int, int], np.ndarray]:
     shape = volume_shape(size, path)
     if math.prod(size) != math.prod(voxels.shape):
         raise VolumeError("its header gives no usable size", file=path, found=f"{size} and {voxels.shape}")
-    return voxels, shape, np.diag([*voxels.units_mm, 1.0]) @ _affine(reader)
+    return shape, np.diag([*voxels.units_mm, 1.0]) @ _affine(reader)
 
 
 def _name_for_itk(path: Path) -> str:

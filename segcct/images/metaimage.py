@@ -71,8 +71,8 @@ def data_file_of_metaimage(path: Path) -> str | None:
 
 
 def _data_file(header: TextHeader) -> str | None:
-    name = header.fields[_DATA_FILE]
-    return None if name.lower() == "local" else name
+    name = header.file_name(_DATA_FILE)
+    return None if name is None or name.lower() == "local" else name
 
 
 def _header(path: Path) -> TextHeader:

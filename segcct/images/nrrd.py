@@ -75,7 +75,7 @@ def voxels_of_nrrd(path: Path) -> VoxelData:
         words = re.split(r"[\s(),]+", fields.get(key, "").strip(" ()"))
         if not are_lengths(word for word in words if word.lower() not in ("", unknown)):
             raise header.unusable(f"{key} {fields[key][:60]!a}")
-    name = fields.get("data file")
+    name = header.file_name("data file")
     file = path if name is None else companion(path, name)
     start, skip = _start(header, file, header.end if name is None else 0, encoding)
     return VoxelData(
@@ -92,7 +92,7 @@ def voxels_of_nrrd(path: Path) -> VoxelData:
 
 def data_file_of_nrrd(path: Path) -> str | None:
     """The name that `data file` gives; None where the voxels follow the header. Raises as `voxels_of_nrrd`."""
-    return _header(path).fields.get("data file")
+    return _header(path).file_name("data file")
 
 
 def _units_mm(fields: Mapping[str, str]) -> tuple[float, float, float]:

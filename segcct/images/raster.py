@@ -67,7 +67,7 @@ def read_pages(file: Path, *, palette: bool = False) -> np.ndarray:
         palette: give the indices of a palette, and gray values as they are stored.
 
     Raises:
-        VolumeError: no image, one that EXIF turns, or one of pages that differ.
+        VolumeError: not an image, one that EXIF says to turn, or pages that differ.
     """
     try:
         with open_upright(file) as opened:

@@ -35,15 +35,15 @@ def read_exactly(stream: Readable, count: int) -> np.ndarray:
 class Inflated:
     """The content of a gzip file of one or several members, decompressed part by part.
 
-    Checksums are compared at the end of each member. Zeros or other bytes behind the last one, as tapes and copying
-    tools leave them, are no part of the content.
+    Checksums are compared at the end of each member. Zeros or other bytes after the last one, as left by tapes and
+    copying tools, are not part of the content.
 
     Args:
         stream: the file, at the beginning of the compressed data.
         bare: a zlib stream may stand in place of the gzip file.
 
     Raises:
-        OSError: no gzip file.
+        OSError: not a gzip file.
     """
 
     def __init__(self, stream: IO[bytes], *, bare: bool = False) -> None:

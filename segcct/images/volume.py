@@ -1,7 +1,7 @@
 """Images on disk: array, affine, spacing and header in one value.
 
 Axes are the file's own voxel order (X, Y, Z); the affine maps voxel indices to RAS millimeters, whatever convention
-the file was written in. NIfTI is written here; what reads which format is in `formats.py`.
+the file was written in. `formats.py` reads the formats; NIfTI is written here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,10 @@ import numpy as np
 
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
-from segcct.files.file_names import DICOM_SUFFIXES, NIFTI_SUFFIXES, VOLUME_SUFFIXES
-from segcct.images.affines import LPS_TO_RAS
+from segcct.files.file_names import NIFTI_SUFFIXES
+from segcct.images.formats import read_grid, read_image
 from segcct.images.nifti import affine_mm, unit_mm
 from segcct.runtime import NO_SPACING, voxel_volume_ml
-
-SUFFIXES = VOLUME_SUFFIXES + DICOM_SUFFIXES
-"""What `Volume.load` reads, besides a folder of DICOM slices."""
-
-IMAGE_AFFINE = LPS_TO_RAS
-"""Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a 2-D image."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,8 @@ class Volume:
             VolumeError: the file is missing, empty, damaged, not an image, holds several volumes or voxels that are
                 not finite; the folder holds no DICOM series or several.
         """
-        from segcct.images.formats import read_volume  # which imports this module
-
-        return read_volume(Path(path))
+        path = Path(path)
+        return cls(*read_image(path), path)
 
     def save(self, path: str | Path, *, slope: float | None = None) -> None:
         """Write `.nii` or `.nii.gz`, atomically; with `slope`, voxels are integers that readers multiply by it.
@@ -113,6 +106,23 @@ class Volume:
             header.set_sform(unit @ self.affine, code=int(header["sform_code"]) or 1)
             header.set_qform(unit @ self.affine, code=int(header["qform_code"]), strip_shears=True)
         return header
+
+
+def read_header(path: Path, dataset: str = "image") -> Volume:
+    """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
+
+    `spacing_mm` is None for formats without geometry and for NIfTI files whose header says that it is unknown. The
+    shape of a stored array is (rows, columns, 1) or (rows, columns, depth), which is enough to compare two of them;
+    that of an image file is (columns, rows, pages), like a DICOM image.
+
+    Args:
+        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, PNG, TIFF, a DICOM file or a folder of DICOM slices.
+        dataset: which array of an HDF5 or NPZ file.
+
+    Raises:
+        VolumeError: the file is missing, empty, or its header cannot be read.
+    """
+    return Volume(*read_grid(path, dataset), path)
 
 
 def holds_dicom(path: str | Path) -> bool:

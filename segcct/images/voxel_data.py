@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
+from segcct.files.file_names import as_stored
 from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, damage_refused, refuse_claim, refuse_unreadable
 from segcct.images.streams import Inflated, read_exactly
 
@@ -55,6 +56,14 @@ class TextHeader:
         """A field; `missing` where there is none."""
         return self.fields.get(key, "missing")
 
+    def file_name(self, key: str) -> str | None:
+        """A field that names a file. Headers are read as Latin-1, but names of files are usually in UTF-8."""
+        name = self.fields.get(key)
+        try:
+            return None if name is None else name.encode("latin-1").decode("utf-8")
+        except UnicodeDecodeError:
+            return name
+
     def shape(self, dimension: str, sizes: str) -> tuple[int, ...]:
         """Sizes of 2 to 5 axes, by the names of the two fields that give them. Raises `VolumeError`."""
         dims = self.whole(dimension)
@@ -93,7 +102,7 @@ def companion(header: Path, name: str) -> Path:
             expected="the name of one file in the same folder",
             remedy="Put the voxels next to the header, or save both as one file (.nrrd, .mha)",
         )
-    file = header.parent / plain
+    file = as_stored(header.parent, plain)
     if not file.exists() or file.is_dir():
         raise VolumeError("the file of its voxels is missing", file=header, expected=file.name)
     refuse_unreadable(file)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from segcct.errors import VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
-from segcct.images.dicom.header import claims_dicom
+from segcct.images.dicom.header import claims_dicom, sop_class_of
+from segcct.images.dicom.kinds import kind_of_no_image
 from segcct.images.dicom.series import projections_in
 
 _IMAGES = VOLUME_SUFFIXES + DICOM_SUFFIXES + ARRAY_SUFFIXES + IMAGE_SUFFIXES
@@ -35,22 +37,41 @@ def dicom_in(root: Path, names: Sequence[str]) -> DicomNames:
     x_rays = frozenset(named).intersection(file.relative_to(root).as_posix() for file in projections)
     slices = [name for name in named if name not in x_rays]
     slices += _without_ending(root, names)
-    series = frozenset(str(PurePosixPath(name).parent) for name in slices) - {"."}
-    return DicomNames(x_rays, series, tuple(name for name in slices if "/" not in name))
+    by_folder = _by_folder(map(PurePosixPath, slices))
+    series = {folder for folder, files in by_folder.items() if not all(_is_no_image(root / name) for name in files)}
+    return DicomNames(x_rays, frozenset(series - {"."}), tuple(name for name in slices if "/" not in name))
 
 
 def _without_ending(root: Path, names: Sequence[str]) -> Iterator[str]:
     """The slices whose names have no ending, as hospitals export them, in folders that hold no other images. X-rays
-    without an ending are none of them: patterns could not tell them from other files."""
+    without an ending are left out: patterns could not tell them from other files."""
     with_images = {str(PurePosixPath(name).parent) for name in names if name.lower().endswith(_IMAGES)}
-    by_folder: dict[str, list[str]] = {}
-    for path in map(PurePosixPath, names):
-        bare = not path.suffix or path.suffix[1:].isdigit()  # IM0001, 1.2.840.1
-        if bare and path.name.upper() != "DICOMDIR" and str(path.parent) not in with_images:
-            by_folder.setdefault(str(path.parent), []).append(str(path))
-    for folder, files in by_folder.items():
+    bare = (
+        path
+        for path in map(PurePosixPath, names)
+        if (not path.suffix or path.suffix[1:].isdigit())  # IM0001, 1.2.840.1
+        and path.name.upper() != "DICOMDIR"
+        and str(path.parent) not in with_images
+    )
+    for folder, files in _by_folder(bare).items():
         if any(_is_dicom(root / name) for name in files[:_LOOKED_AT]) and not projections_in(root / folder):
             yield from files
+
+
+def _by_folder(paths: Iterable[PurePosixPath]) -> dict[str, list[str]]:
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folders.setdefault(str(path.parent), []).append(str(path))
+    return folders
+
+
+def _is_no_image(file: Path) -> bool:
+    """Whether a file is another DICOM object, such as a report. A damaged one may be an image: reading it says what is
+    wrong."""
+    try:
+        return file.is_file() and kind_of_no_image(sop_class_of(file)) is not None
+    except (OSError, VolumeError):
+        return False
 
 
 def _is_dicom(file: Path) -> bool:

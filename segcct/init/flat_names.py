@@ -24,7 +24,7 @@ _OF_ONE_PATIENT = (
 
 
 def side_by_side(names: Sequence[str], layout: str) -> Proposal | None:
-    """Scans and masks side by side, whether the case or the role comes first in a name: what shows a label is right."""
+    """Scans and masks side by side. Names begin with the case or with the role, whichever shows labels."""
     naming = _naming_of_files(names, layout)
     return None if naming is None else Proposal(naming, Evidence.FILE_NAMES)
 

@@ -40,7 +40,9 @@ def inspect_folder(folder: str | Path) -> Findings:
     Raises:
         DataError: no such folder, or nothing in it that segcct reads as scans.
     """
-    tree, naming, draft, found = _by_names(Path(folder))
+    folder = Path(folder)
+    tree = FolderTree(folder)
+    naming, draft, found = _by_names(folder, tree)
     cases = found.cases
     facts = read_headers(cases, draft)
     if not facts.grids:
@@ -83,19 +85,19 @@ def inspect_folder(folder: str | Path) -> Findings:
 
 
 def data_section_of(folder: Path) -> DataSection:
-    """How the scans of a folder are read, as `segcct init` would, by their names; labels keep their own values.
+    """How the scans of a folder are read, as `segcct init` would, by their names; labels keep their own values. Folders
+    below it that cannot be read count as empty.
 
     Raises:
         DataError: as `inspect_folder`.
     """
-    return _by_names(folder)[2]
+    return _by_names(folder, FolderTree(folder, unread=[]))[1]
 
 
-def _by_names(root: Path) -> tuple[FolderTree, Naming, DataSection, Found]:
-    """The folder, its naming, the section that follows from it, and the cases."""
+def _by_names(root: Path, tree: FolderTree) -> tuple[Naming, DataSection, Found]:
+    """The naming of the files in a folder, the section that follows from it, and the cases."""
     if not root.is_dir():
         raise DataError("no such folder", file=root, remedy="Give the folder that holds the scans")
-    tree = FolderTree(root)
     naming = recognize(root, tree.files())
     naming, draft, found = _with_paths(naming, _draft(root, naming), tree)
     if not found.cases:
@@ -103,7 +105,7 @@ def _by_names(root: Path) -> tuple[FolderTree, Naming, DataSection, Found]:
     if naming.label is None:
         naming, draft = _label_by_voxels(naming, draft, found.cases[0])
         found = scan_cases(draft, tree)
-    return tree, naming, draft, found
+    return naming, draft, found
 
 
 def _with_paths(naming: Naming, draft: DataSection, tree: FolderTree) -> tuple[Naming, DataSection, Found]:

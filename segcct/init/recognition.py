@@ -32,6 +32,10 @@ from segcct.init.parallel_folders import in_nested_folders, in_parallel_folders,
 from segcct.plurals import listed
 
 _ARRANGE = "Arrange them so, or write the config by hand (configs/ has examples)"
+_OF_SLICES = (
+    "2-D images such as {} are not read as labels of DICOM series: if they are masks of the slices, store those of a "
+    "case as one volume, such as NIfTI, with the geometry of the series"
+)
 _OUTLINES = "Outlines in JSON files (COCO, labelme) are not read: draw them as mask images first"
 
 
@@ -81,17 +85,21 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
     naming = best_of(kinds[0])
     if naming is None or not naming.label:  # scans and masks may be fewer than previews of them
         other = best_of(kinds[1])
-        naming = other if other is not None and other.label and other.channels else naming
+        series_alone = naming is None and bool(dicom.series)
+        naming = other if other is not None and other.channels and (other.label or series_alone) else naming
     if naming is not None and naming.label and not naming.channels:
         raise DataError(
             "only masks were found, no scans",
             file=root,
             found=naming.label,
             expected="an image for each mask",
-            remedy="Add the scans; if these are scans, give them a name without words such as seg, label or mask",
+            remedy="Add the scans, in a format that segcct reads; if these are scans, give them a name without words "
+            "such as seg, label or mask",
         )
     if naming is None or not 0 < len(naming.channels) <= MOST_CHANNELS:
         raise _unknown(root, files, names, dicom)
+    if not naming.label and dicom.series and images:
+        naming = replace(naming, doubts=(*naming.doubts, _OF_SLICES.format(images[0])))
     naming = replace(
         naming,
         channels={name: _literal(pattern) for name, pattern in naming.channels.items()},
@@ -188,7 +196,7 @@ def _unknown(root: Path, files: Sequence[str], names: Sequence[str], dicom: Dico
             file=root,
             found=listed(every, 4) or "an empty folder",
             expected=", ".join((*VOLUME_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES)),
-            remedy="Unpack archives, and give files that are images the ending of their format",
+            remedy="Unpack archives, convert images of other formats such as .ppm, and add endings that are missing",
         )
     outlined = not kinds.keys().isdisjoint(IMAGE_SUFFIXES) and any(name.endswith(".json") for name in names)
     return DataError(

@@ -11,7 +11,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.split_drawing import make_splits
 from segcct.datasets.split_lists import read_list
-from segcct.datasets.split_record import SPLIT_NAMES
+from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.errors import SplitError
 from segcct.init.choices import Choice
 from segcct.plurals import counted

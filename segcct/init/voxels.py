@@ -29,7 +29,7 @@ IMAGES = 4
 LABELS = 12
 """Most cases whose labels are read, where a label is a whole volume; small files are read up to `HEADERS`."""
 _MOST_VALUES = 1000
-"""Values of one label that are counted; a file of more is none."""
+"""Most values of one label that are counted; a file with more is not a label."""
 
 
 @dataclass(frozen=True)

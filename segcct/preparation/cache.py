@@ -30,6 +30,7 @@ from segcct.files.file_memo import FileMemo, key_of
 from segcct.files.json_file import read_object
 from segcct.files.lock import waiting
 from segcct.files.private_file import make_private
+from segcct.plurals import sized
 from segcct.progress import say
 
 _ENTRY = "entry.json"
@@ -166,7 +167,7 @@ class Cache:
             "the cache of prepared cases cannot be written",
             file=self.folder,
             found=found_of(error, self.folder),
-            expected=f"room for {needs_bytes / 1e6:.1f} MB" if needs_bytes and is_disk_full(error) else None,
+            expected=f"room for {sized(needs_bytes)}" if needs_bytes and is_disk_full(error) else None,
             remedy="Free some space, or set data.cache to a folder with room",
         )
 
@@ -196,7 +197,7 @@ def _remove_older(path: Path, seconds: float) -> None:
 def found_of(error: OSError, folder: Path) -> str:
     """Why a folder cannot be written to, and how much space is free where it is full."""
     free = free_bytes(folder) if is_disk_full(error) else None
-    return (error.strerror or str(error)) + ("" if free is None else f", {free / 1e6:.1f} MB free")
+    return (error.strerror or str(error)) + ("" if free is None else f", {sized(free)} free")
 
 
 @lru_cache(maxsize=_OPEN_MAPS)

@@ -9,6 +9,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import layout_code
 from segcct.files.file_memo import FileMemo, key_of
+from segcct.files.file_names import composed
 from segcct.images.content_digest import content_digest
 from segcct.preparation.preparation_settings import Preparation
 from segcct.version import VERSION
@@ -20,7 +21,7 @@ facts."""
 
 def fingerprint(cases: Sequence[Case], memo: FileMemo | None = None) -> str:
     """A digest of all files of all cases by content, whatever the cases' order or place on disk."""
-    return key_of(sorted([case.id, content_digest(case.files(), memo)] for case in cases))
+    return key_of(sorted([composed(case.id), content_digest(case.files(), memo)] for case in cases))
 
 
 def cache_key(case: Case, data: DataSection, scheme: Scheme, memo: FileMemo | None = None) -> str:

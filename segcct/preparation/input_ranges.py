@@ -1,4 +1,4 @@
-"""Ranges of the training cases' sizes and intensities, stored in model.json, and how a new case falls outside them."""
+"""Ranges of the training cases' sizes and intensities, stored in model.json, and how a new case lies outside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Strong changes of a slice's intensities, geometry untouched: what a student learns from, and another scanner.
+"""Strong changes of a slice's intensities, with its geometry untouched: for a student that learns from a teacher, and
+to imitate another scanner.
 
 `strong_intensity` uses the ranges of UniMatch (Yang et al. 2023): contrast and brightness by up to a half in four of
 five slices, and blur with a sigma of up to 2 of 256 pixels in every second; also gamma from 1/2 to 2 in every second.

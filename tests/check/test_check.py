@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -16,18 +17,12 @@ from segcct.check.dataset_check import examine_dataset
 from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.errors import VolumeError
-from segcct.images.formats import read_header
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, read_header
+from tests.support.volumes import save_volume
 
 SHAPE = (12, 10, 6)
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    Volume(array, affine, (float(x), float(y), float(z))).save(path)
-    return path
+save = partial(save_volume, affine=AFFINE)
 
 
 def image(seed: int) -> np.ndarray:
@@ -88,11 +83,11 @@ def _stray_value(case: Path) -> None:
 
 
 def _moved_label(case: Path) -> None:
-    save(case / "seg.nii.gz", label(1), AFFINE + np.outer([0, 1, 0, 0], [0, 0, 0, 9]))
+    save(case / "seg.nii.gz", label(1), affine=AFFINE + np.outer([0, 1, 0, 0], [0, 0, 0, 9]))
 
 
 def _moved_channel(case: Path) -> None:
-    save(case / "t2.nii.gz", image(7), AFFINE + np.outer([1, 0, 0, 0], [0, 0, 0, 5]))
+    save(case / "t2.nii.gz", image(7), affine=AFFINE + np.outer([1, 0, 0, 0], [0, 0, 0, 5]))
 
 
 def _smaller_channel(case: Path) -> None:
@@ -100,7 +95,7 @@ def _smaller_channel(case: Path) -> None:
 
 
 def _moved_mask(case: Path) -> None:
-    save(case / "brain.nii.gz", np.ones(SHAPE, np.uint8), np.diag([2.0, 1.0, 3.0, 1.0]))
+    save(case / "brain.nii.gz", np.ones(SHAPE, np.uint8), affine=np.diag([2.0, 1.0, 3.0, 1.0]))
 
 
 def _empty_file(case: Path) -> None:
@@ -223,7 +218,7 @@ def test_copies_on_two_sides_are_worse_than_on_one(root: Path) -> None:
 
 def test_the_same_image_packed_differently_is_a_copy(root: Path) -> None:
     voxels = Volume.load(root / "case1" / "t1.nii.gz").array
-    save(root / "case6" / "t1.nii.gz", voxels.astype(np.float32), AFFINE)
+    save(root / "case6" / "t1.nii.gz", voxels.astype(np.float32))
     packed = (root / "case6" / "t1.nii.gz").read_bytes()
     (root / "case6" / "t1.nii.gz").write_bytes(gzip.compress(gzip.decompress(packed), compresslevel=1))
     problems = examine_dataset(section(root)).problems
@@ -369,7 +364,7 @@ def test_text_is_grouped_counted_and_cut() -> None:
 
 
 def test_headers_hold_the_grid_of_the_volume(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.nii.gz", image(0), AFFINE)
+    path = save(tmp_path / "a.nii.gz", image(0))
     header, volume = read_header(path), Volume.load(path)
     assert header.shape == volume.shape
     assert header.spacing_mm == volume.spacing_mm

@@ -11,13 +11,11 @@ from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.split_lists import read_list
 from segcct.errors import DataError
-from segcct.images.volume import Volume
+from tests.support.volumes import save_volume
 
 
 def save(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Volume(np.zeros((8, 6, 4), dtype=np.int16), np.eye(4), (1.0, 1.0, 1.0)).save(path)
-    return path
+    return save_volume(path, np.zeros((8, 6, 4), dtype=np.int16), np.eye(4))
 
 
 def section(root: Path, **settings: object) -> DataSection:

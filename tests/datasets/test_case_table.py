@@ -44,6 +44,7 @@ def test_a_path_is_found_in_another_spelling_of_unicode(tmp_path):
         ("case,ct\n", "lists no case"),
         ("case,ct\na,\n", r"an empty cell \(found column ct of row 1\)"),
         ("case,ct\na,b\na,c\n", r"a case is listed twice \(found a\)"),
+        ("case,ct\nZo\u00eb,b\nZoe\u0308,c\n", "a case is listed twice"),
         ("case,ct\n../a,b\n", r"a case id that cannot be the name of a file \(found \.\./a\)"),
         ("case,ct\n\0,b\n", "is not a table of text"),
     ],
@@ -52,6 +53,13 @@ def test_what_is_wrong_with_a_table_is_one_clear_error(tmp_path, content, words)
     (tmp_path / "cases.csv").write_text(content)
     with pytest.raises(DataError, match=rf"cases\.csv: {words}"):
         read_case_table(tmp_path / "cases.csv", ["ct"])
+
+
+def test_a_row_with_an_empty_cell_is_a_case_that_fails(tmp_path):
+    (tmp_path / "cases.csv").write_text("case,t1,t2\na,1.nii,2.nii\nb,1.nii,\n")
+    first, second = read_case_table(tmp_path / "cases.csv", ["t1", "t2"])
+    assert (first.error, second.channels) == (None, {})
+    assert "an empty cell (found column t2 of row 2)" in str(second.error)
 
 
 def test_parquet_says_the_same_as_csv(tmp_path):

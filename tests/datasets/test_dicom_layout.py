@@ -160,7 +160,7 @@ def test_names_that_do_not_fit_are_errors(root: Path) -> None:
     with pytest.raises(LabelError, match=message):
         find_cases(none, strict=False)
     assert "no structure of the labels is a class" in [each.what for each in examine_dataset(none).problems]
-    assert len(find_new_cases(none)) == 4  # new scans may have labels of other structures
+    assert len(find_new_cases(none).cases) == 4  # new scans may have labels of other structures
     both = data_of(root, structures={"liver": "*", "left kidney": "*kid*"})
     with pytest.raises(
         LabelError, match=r"a structure belongs to several classes \(found Left_Kidney: liver, left kidney\)"
@@ -322,6 +322,9 @@ def test_a_damaged_label_is_named_and_a_damaged_slice_too(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"1-1\.dcm: cannot be read"):
         find_cases(data)
     assert any("1-1.dcm" in str(problem.file) for problem in examine_dataset(data).problems)
+    new = find_new_cases(data)
+    assert [case.id for case in new.cases] == ["P1", "P2"]  # images do not need their labels
+    assert [Path(str(error.file)).name for error in new.unread] == ["1-1.dcm"]
     slice_file = tmp_path / "P2/S/2.000-CT/1-003.dcm"
     slice_file.write_bytes(slice_file.read_bytes()[:-50])
     assert any("1-003.dcm" in str(problem.file) for problem in examine_dataset(data_of(tmp_path / "P2")).problems)

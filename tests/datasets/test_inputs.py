@@ -113,6 +113,8 @@ def test_what_the_model_has_seen_goes_by_patient(tmp_path):
     Splits(("p1_a",), ("p2_a",), patients={"p1_a": "p1", "p2_a": "p2"}).save(split)
     seen = resolve(of, tmp_path / "scans", splits_files=[split]).seen
     assert seen == {"p1_a": "train", "p1_b": "train", "p2_a": "val"}
+    with pytest.raises(SplitError, match=r"split test is empty\. Predict with --split val, or cross-validate"):
+        resolve(of, tmp_path / "scans", splits_files=[split], split="test")
 
 
 def test_a_damaged_split_costs_no_more_than_that_note(tmp_path, capsys):

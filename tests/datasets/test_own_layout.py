@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, layout_code, register_layout
 from segcct.datasets.layouts.layout import Found, Layout
+from segcct.errors import PluginError
 from segcct.preparation.cache_key import cache_key
 from tests.support.installed_package import install
 
@@ -125,6 +127,19 @@ def test_what_another_version_of_a_layout_read_is_read_again(tmp_path: Path, mon
     assert {layout_code(name) for name in LAYOUTS if name not in LAYOUTS.registered} == {""}
 
 
+def test_a_layout_typed_in_again_is_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cell of a notebook, which no file holds."""
+    monkeypatch.setattr(LAYOUTS, "_added", dict(LAYOUTS._added))
+    codes = []
+    for shift in (1, 1, 2):
+        names: dict[str, object] = {"__name__": "__main__"}
+        exec(f"def read(file, data):\n    return file + {shift}", names)
+        typed = replace(get_layout("brats"), name="typed", read_image=names["read"])
+        monkeypatch.setitem(LAYOUTS._added, "typed", typed)
+        codes.append(layout_code("typed"))
+    assert codes[0] == codes[1] != codes[2]
+
+
 def test_a_registered_layout_is_a_name_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LAYOUTS, "_added", dict(LAYOUTS._added))
 
@@ -139,5 +154,5 @@ def test_a_registered_layout_is_a_name_of_the_config(tmp_path: Path, monkeypatch
     with pytest.raises(Exception, match="whatever"):
         find_cases(data)
     for name in ("mine", "brats"):
-        with pytest.raises(ValueError, match=f"there is a layout '{name}' already"):
+        with pytest.raises(PluginError, match=f"there is a layout '{name}' already"):
             register_layout(Layout(name, find, lambda _: ""))

@@ -87,7 +87,16 @@ def test_seed_changes_the_draw_and_a_new_patient_hardly_does() -> None:
     assert len(patients_of(first.test) - patients_of(grown.test)) <= 1
 
 
-def test_folds_cover_everyone_once_and_share_the_test_side() -> None:
+def test_the_draw_does_not_depend_on_the_unicode_spelling_of_names() -> None:
+    drawn = []
+    for form in ("NFC", "NFD"):
+        names = [unicodedata.normalize(form, f"Müller{number}") for number in range(9)]
+        splits = make_splits([case(name, name) for name in names], section(test=0.2))
+        drawn.append([sorted(unicodedata.normalize("NFC", name) for name in ids) for _, ids in splits.items()])
+    assert drawn[0] == drawn[1]
+
+
+def test_folds_cover_everyone_once_and_share_the_test_split() -> None:
     all_folds = [make_splits(acdc(22), section(fold=k, kind="kfold", folds=4, test=0.1)) for k in range(4)]
     assert len({splits.test for splits in all_folds}) == 1
     validated = [case_id for splits in all_folds for case_id in splits.val]
@@ -96,7 +105,7 @@ def test_folds_cover_everyone_once_and_share_the_test_side() -> None:
     assert all_folds[2].fold == 2
 
 
-def test_the_datasets_own_test_side_is_kept() -> None:
+def test_the_datasets_own_test_split_is_kept() -> None:
     cases = acdc(10, split="train") + acdc(5, split="test", first=101)
     for kind in ("fractions", "kfold"):
         splits = make_splits(cases, section(kind=kind, test=0.3))
@@ -104,7 +113,7 @@ def test_the_datasets_own_test_side_is_kept() -> None:
         assert len(patients_of(splits.train) | patients_of(splits.val)) == 10
 
 
-def test_the_datasets_own_validation_side_is_kept_by_fractions() -> None:
+def test_the_datasets_own_validation_split_is_kept_by_fractions() -> None:
     cases = acdc(10, split="train") + acdc(2, split="val", first=51)
     splits = make_splits(cases, section(kind="fractions", test=0.2))
     assert patients_of(splits.val) == {"patient051", "patient052"}
@@ -119,7 +128,7 @@ def test_a_fraction_is_of_the_patients_that_are_drawn_from(kind: str) -> None:
     assert len(patients_of(make_splits(cases, section(kind="fractions", test=0.1)).test)) == 2
 
 
-def test_a_patient_on_both_of_the_datasets_sides_is_refused() -> None:
+def test_a_patient_in_both_of_the_datasets_splits_is_refused() -> None:
     cases = [*acdc(10, split="train"), case("patient003_again", "patient003", split="test")]
     with pytest.raises(SplitError, match="patient patient003 is in two splits, train and test"):
         make_splits(cases, section(kind="kfold", folds=9))
@@ -332,6 +341,17 @@ def test_select_returns_the_cases_and_names_what_is_gone() -> None:
         splits.select(cases[:4], "test")
     with pytest.raises(SplitError, match=r"unknown split 'dev' .expected train, val, test"):
         splits.select(cases, "dev")
+
+
+def test_splits_hold_for_a_dataset_whose_names_are_spelled_differently_in_unicode() -> None:
+    decomposed, composed = (unicodedata.normalize(form, "Müller") for form in ("NFD", "NFC"))
+    splits = Splits((f"{decomposed}_1",), ("b",), patients={f"{decomposed}_1": decomposed})
+    found = case(f"{composed}_1", composed)
+    assert splits.select([found], "train") == [found]
+    assert (splits.split_of(found.id), splits.patient_of(found.id)) == ("train", decomposed)
+    assert splits.trained_on({found.id: composed, f"{composed}_2": composed, "b": "b"}) == [found.id, f"{composed}_2"]
+    with pytest.raises(SplitError, match="is in two splits, train and val"):
+        Splits((found.id,), (f"{decomposed}_2",), patients={found.id: composed, f"{decomposed}_2": decomposed})
 
 
 def test_a_case_twice_in_one_split() -> None:

@@ -19,7 +19,6 @@ from segcct.images.volume import Volume
 
 
 def save(path: Path, *values: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     voxels = (
         np.random.default_rng(zlib.crc32("/".join(path.parts[-3:]).encode()))
         .integers(0, 900, (16, 16, 4))
@@ -130,7 +129,9 @@ def test_the_list_of_what_is_not_read_is_bounded(tmp_path: Path) -> None:
     assert len(format_problems(examine_dataset(data, deep=False).problems).splitlines()) < 40
 
 
-def test_lists_of_cases_and_files_of_a_broken_case_are_accounted_for(tmp_path: Path) -> None:
+def test_lists_of_cases_and_files_of_a_broken_case_are_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = dataset(tmp_path)
     (tmp_path / "train.txt").write_text("case0\ncase1\n")
     (tmp_path / "val.txt").write_text("case2\n")
@@ -138,6 +139,8 @@ def test_lists_of_cases_and_files_of_a_broken_case_are_accounted_for(tmp_path: P
     data = data.model_copy(update={"split": type(data.split).model_validate(lists)})
     (tmp_path / "case1" / "img.nii.gz").rename(tmp_path / "case1" / "img.nii")
     assert examine_dataset(data, deep=False).unread == []
+    monkeypatch.chdir(tmp_path)
+    assert examine_dataset(data.model_copy(update={"root": Path()}), deep=False).unread == []
 
 
 def test_cases_with_one_id_are_not_called_unread(tmp_path: Path) -> None:
@@ -182,18 +185,7 @@ def test_classes_that_one_part_of_the_split_lacks(classes: dict[str, str], told:
     assert unshared_classes(held, Splits(train=("a",), val=("b",))) == told
 
 
-def test_check_names_a_class_that_only_validation_holds(tmp_path: Path) -> None:
-    for number, values in enumerate([(1, 2), (1, 2), (1, 2, 3)]):
-        save(tmp_path / f"case{number}" / "img.nii.gz")
-        save(tmp_path / f"case{number}" / "seg.nii.gz", *values)
-    (tmp_path / "train.txt").write_text("case0\ncase1\n")
-    (tmp_path / "val.txt").write_text("case2\n")
-    lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
-    (notice,) = [p for p in examine_dataset(section(tmp_path, split=lists)).problems if "part of the split" in p.what]
-    assert (notice.severity, notice.found) == ("notice", "in no training case: LV")
-
-
-def test_training_warns_of_a_class_that_only_validation_holds(
+def test_check_names_and_training_warns_of_a_class_that_only_validation_holds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from segcct.tasks.training_dataset import load_dataset
@@ -204,7 +196,10 @@ def test_training_warns_of_a_class_that_only_validation_holds(
     (tmp_path / "train.txt").write_text("case0\ncase1\n")
     (tmp_path / "val.txt").write_text("case2\n")
     lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
-    load_dataset(section(tmp_path, split=lists, image_size=16, cache=tmp_path / "cache"))
+    data = section(tmp_path, split=lists, image_size=16, cache=tmp_path / "cache")
+    (notice,) = [problem for problem in examine_dataset(data).problems if "part of the split" in problem.what]
+    assert (notice.severity, notice.found) == ("notice", "in no training case: LV")
+    load_dataset(data)
     assert "warning: training and validation cases do not have the same classes (in no training case: LV)" in (
         capsys.readouterr().err
     )

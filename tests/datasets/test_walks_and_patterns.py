@@ -20,6 +20,7 @@ from segcct.datasets.layouts.patterns import compiled, matching, with_id
 from segcct.errors import ConfigError, DataError, VolumeError
 from segcct.images.content_digest import content_digest
 from segcct.init.folder_inspection import inspect_folder
+from segcct.progress import without_names
 from tests.support.hostile_itk import meta, nrrd
 
 
@@ -54,6 +55,9 @@ def test_links_are_followed_out_of_the_root_once_and_never_around_it(
     assert tree.files() == tree.files() == ["a/1.nii", "b/2.nii", "itself"]
     (line,) = capsys.readouterr().err.splitlines()
     assert f"not read: {root / 'b' / 'away'}, a link to {tmp_path / 'private'}" in line
+    with without_names():
+        FolderTree(root).files()
+    assert str(tmp_path) not in capsys.readouterr().err
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +72,12 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(DataError, match=r"b: the folder cannot be read \(found Permission denied\)"):
         FolderTree(tmp_path).files()
+    unread: list[DataError] = []
+    tree = FolderTree(tmp_path, unread=unread)
+    assert tree.files() == tree.files() == ["a/1.nii"]
+    assert [error.file for error in unread] == [str(tmp_path / "b")]
+    with pytest.raises(DataError, match="the folder cannot be read"):
+        FolderTree(tmp_path / "b", unread=unread).files()
     assert FolderTree(tmp_path).names(tmp_path / "missing") == []
     assert FolderTree(tmp_path).names(tmp_path / "a" / "1.nii") == []
 
@@ -139,6 +149,10 @@ def test_a_digest_follows_a_header_to_the_file_beside_it_and_to_no_other(tmp_pat
         "list.mhd": 1,
         "list.nhdr": 1,
     }
+    touch(tmp_path / "series" / "1.dcm")
+    whole = content_digest([tmp_path / "series"])
+    touch(tmp_path / "series" / ".DS_Store")  # as macOS leaves where somebody looks
+    assert content_digest([tmp_path / "series"]) == whole
     os.mkfifo(tmp_path / "pipe.nii")
     with pytest.raises(VolumeError, match=r"pipe\.nii: not a file that can be read"):
         content_digest([tmp_path / "pipe.nii"])
@@ -175,6 +189,12 @@ def test_a_pattern_matches_names_in_any_spelling_of_unicode() -> None:
             assert match is not None
             assert match["id"] == "Zoë"
             assert compiled(pattern, id_first=True).match(f"Zoë/{name}")
+
+
+def test_a_file_is_named_after_its_folder_in_any_spelling_of_unicode(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    touch(tmp_path / f"{decomposed}_t1.nii")
+    assert len(matching(FolderTree(tmp_path), tmp_path, "{id}_t1.nii", composed)) == 1
 
 
 def test_the_id_is_where_it_was() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from segcct.files.atomic_file import atomic_path
-from segcct.files.file_names import absolute, case_name, folder_name, split_name, stem_of
+from segcct.files.file_names import absolute, case_name, folder_name, spelled_as, split_name, stem_of
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,13 @@ def test_an_absolute_path_keeps_the_names_of_links(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert absolute(Path("case_01")) == str(tmp_path.resolve() / "case_01")
     assert absolute(Path("case_01/../case_01/x")) == str(tmp_path.resolve() / "case_01" / "x")
+
+
+def test_a_name_is_found_in_its_own_spelling_of_unicode_before_another() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
+    assert spelled_as([composed, "a"], [decomposed, "b"]) == {composed: decomposed, "a": "a"}
+    assert spelled_as([composed], [composed, decomposed]) == {composed: composed}
+    assert spelled_as([composed, decomposed], [composed]) == {composed: composed, decomposed: decomposed}
 
 
 def test_temporary_names_keep_the_ending(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from segcct.errors import RunError, StorageError
-from segcct.files import lock
 from segcct.files.atomic_file import sweep
 from segcct.files.lock import exclusive, holder, is_lock, waiting
 
@@ -101,11 +100,8 @@ def test_waiting_ends(other, tmp_path):
         waiting(tmp_path / "folder" / ".test.lock", most_s=0.1).__enter__()
 
 
-def test_a_file_system_without_locks_is_said_once_and_used(tmp_path, monkeypatch, capsys):
-    def refuse(descriptor):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(lock, "_lock", refuse)
+@pytest.mark.usefixtures("no_locks")
+def test_a_file_system_without_locks_is_said_once_and_used(tmp_path, capsys):
     for _ in range(2):
         with exclusive(tmp_path / ".test.lock", "busy"):
             pass
@@ -183,10 +179,19 @@ def test_who_may_write_to_the_folder_may_take_its_lock_over(tmp_path, folder, lo
 def test_a_lock_that_a_kill_left_is_swept_after_a_day_unless_it_is_held(tmp_path, other):
     left, fresh, held = (tmp_path / ".left.lock", tmp_path / ".fresh.lock", tmp_path / "folder" / ".test.lock")
     for file in (left, fresh):
-        file.write_text("{}")
+        file.write_text('{"pid": 7, "host": "ward3", "since": "2026-11-28 22:40:01"}')
     for file in (left, held):
         os.utime(file, (0, 0))
     sweep(tmp_path)
     sweep(tmp_path / "folder")
     assert [file.exists() for file in (left, fresh, held)] == [False, True, True]
     assert holder(held) is not None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "numpy==2.1\n"])
+def test_a_file_that_another_program_named_like_a_lock_stays_as_it_is(tmp_path, content):
+    file = tmp_path / ".packages.lock"
+    file.write_text(content)
+    os.utime(file, (0, 0))
+    sweep(tmp_path)
+    assert file.read_text() == content

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from segcct.errors import (
+    CheckpointError,
     DataError,
     EvaluationError,
     RunError,
@@ -31,7 +32,9 @@ from segcct.files.atomic_file import (
 )
 from segcct.files.disk_space import is_disk_full
 from segcct.files.json_file import read_object
+from segcct.files.small_file import read_small
 from segcct.files.table_file import read_rows_of
+from segcct.model_card import load_card
 
 WRONG_JSON = {
     "empty": (b"", "an empty file"),
@@ -78,6 +81,20 @@ def test_json_that_is_missing_a_folder_or_too_large(tmp_path):
     (tmp_path / "large.json").write_bytes(b" " * 101 + b"{}")
     with pytest.raises(DataError, match="more than 100 bytes"):
         read_object(tmp_path / "large.json", most_bytes=100)
+
+
+def test_a_model_card_is_no_file_of_a_hundred_megabytes(tmp_path):
+    (tmp_path / "model.json").touch()
+    os.truncate(tmp_path / "model.json", 100_000_000)
+    with pytest.raises(CheckpointError, match=r"is not a model card of this version .*more than 67,108,864 bytes"):
+        load_card(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no such file system here")
+def test_a_file_whose_size_is_not_known_is_read():
+    assert b"Name:" in read_small(Path("/proc/self/status"), 2**20)
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        read_small(Path("/proc/self/status"), 10)
 
 
 def test_a_small_file_is_read_in_little_memory(tmp_path):
@@ -211,7 +228,7 @@ def test_a_full_disk_is_one_line_with_the_folder_and_what_is_needed(name, tmp_pa
         write_until_full()
     message = str(told.value)
     assert message.startswith(f"{target.parent}: No space left on device (found ")
-    assert "MB free; expected room for 23.4 MB). Free some space there" in message
+    assert "B free; expected room for 23.4 MB). Free some space there" in message
     assert "\n" not in message
     assert isinstance(told.value, OSError)
     assert told.value.errno == errno.ENOSPC

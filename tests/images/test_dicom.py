@@ -18,8 +18,7 @@ from pydicom.uid import (
 )
 
 from segcct.errors import VolumeError
-from segcct.images.formats import read_header
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, read_header
 from tests.support.dicom_files import dcm2niix, enhanced, image, save, series, values
 
 TINY_SLOPE = "0.99999999975"

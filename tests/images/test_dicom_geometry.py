@@ -10,8 +10,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, RLELossless
 
 import segcct.images.dicom
 from segcct.errors import VolumeError
-from segcct.images.formats import read_header
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, read_header
 from tests.support.dicom_files import enhanced, image, save, series
 
 PIXELS = np.arange(20, dtype=np.uint16).reshape(4, 5)

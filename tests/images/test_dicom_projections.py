@@ -14,10 +14,12 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import images_2d as pictures
 from segcct.errors import VolumeError
+from segcct.images.affines import IMAGE_AFFINE
 from segcct.images.dicom import remarks
-from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
+from segcct.images.volume import Volume, check_same_grid
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.prediction_request import resolve
+from segcct.progress import without_names
 from tests.support.dicom_files import enhanced, image, save, values
 from tests.support.toy_pair import CLASSES, predictor
 
@@ -217,6 +219,13 @@ def test_low_values_that_are_bright_are_remarked_upon(
     volume = Volume.load(save(flat(PhotometricInterpretation=meaning), tmp_path / "a.dcm"))
     assert np.array_equal(values(volume)[0], PIXELS)
     assert ("a.dcm: low values are bright (MONOCHROME1)" in capsys.readouterr().err) == said
+
+
+def test_a_remark_on_scans_that_are_anonymized_names_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with without_names():
+        for name in ("JohnDoe", "JaneRoe"):
+            remarks.remark(Path(name), "left out because they are not images", [f"{name}.dcm"])
+    assert capsys.readouterr().err == "a scan: left out because they are not images\n"
 
 
 def test_a_cohort_is_not_remarked_upon_file_by_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from PIL import Image, TiffImagePlugin
 
 from segcct.datasets.layouts.images_2d import mask_values
 from segcct.errors import VolumeError
-from segcct.images.formats import read_header
+from segcct.images.volume import read_header
 from tests.support.hostile_files import Hostile, all_hostile, fault_of
 from tests.support.mutations import SEEDS, fault_of_mutant
 

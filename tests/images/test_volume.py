@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import sys
+import unicodedata
 from pathlib import Path
 
 import nibabel as nib
@@ -18,11 +19,11 @@ from hypothesis import strategies as st
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import ARRAY_SUFFIXES, DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from segcct.images.affines import IMAGE_AFFINE
 from segcct.images.arrays import array_names
-from segcct.images.formats import FORMATS, read_header
-from segcct.images.itk import read_geometry
+from segcct.images.formats import FORMATS
 from segcct.images.raster import mask_values
-from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid, holds_dicom
+from segcct.images.volume import Volume, check_same_grid, holds_dicom, read_header
 from tests.support.hostile_itk import nrrd
 
 GEOMETRY_FIELDS = (
@@ -329,9 +330,9 @@ def test_itk_formats_agree_with_nifti_of_the_same_image(tmp_path: Path, suffix: 
     ours, reference = Volume.load(tmp_path / f"a{suffix}"), nib.load(tmp_path / "a.nii.gz")
     assert np.allclose(ours.affine, reference.affine, atol=1e-5)
     assert np.array_equal(ours.array, np.asarray(reference.dataobj))
-    shape, affine = read_geometry(tmp_path / f"a{suffix}")
-    assert shape == ours.shape
-    assert np.array_equal(affine, ours.affine)
+    header = read_header(tmp_path / f"a{suffix}")
+    assert header.shape == ours.shape
+    assert np.array_equal(header.affine, ours.affine)
     ours.save(tmp_path / "written.nii.gz")
     header = nib.load(tmp_path / "written.nii.gz").header
     assert (header["qform_code"], header["sform_code"], header.get_xyzt_units()[0]) == (1, 1, "mm")
@@ -339,6 +340,16 @@ def test_itk_formats_agree_with_nifti_of_the_same_image(tmp_path: Path, suffix: 
     check_same_grid(ours, Volume.load(tmp_path / "written.nii.gz"))
     back = sitk.ReadImage(str(tmp_path / "written.nii.gz"))
     assert np.allclose(back.GetDirection(), image.GetDirection(), atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_a_header_may_name_its_voxels_in_utf8(tmp_path: Path, suffix: str) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(ramp((3, 4, 5))), str(tmp_path / f"Größe{suffix}"))
+    header, voxels = sorted(tmp_path.iterdir(), key=lambda file: file.suffix != suffix)
+    assert np.array_equal(Volume.load(header).array.T, ramp((3, 4, 5)))
+    if suffix == ".mhd":  # ITK itself looks for the voxels of .nhdr
+        voxels.rename(tmp_path / unicodedata.normalize("NFD", voxels.name))  # as macOS may store it
+        assert np.array_equal(Volume.load(header).array.T, ramp((3, 4, 5)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
@@ -349,7 +360,7 @@ def test_a_path_that_is_not_utf8_is_refused(tmp_path: Path, name: bytes) -> None
     file.parent.mkdir(exist_ok=True)
     sitk.WriteImage(sitk.Image([3, 3, 3], sitk.sitkUInt8), str(tmp_path / f"plain{file.suffix}"))
     (tmp_path / f"plain{file.suffix}").rename(file)
-    for read in (Volume.load, read_geometry):
+    for read in (Volume.load, read_header):
         with pytest.raises(VolumeError, match="its path is not UTF-8"):
             read(file)
 
@@ -386,7 +397,7 @@ def test_units_of_a_nrrd_are_converted_to_mm(tmp_path: Path, fields: bytes, step
     header = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n" + fields + b"\n"
     (tmp_path / "a.nrrd").write_bytes(header + b"\n" + bytes(24))
     assert Volume.load(tmp_path / "a.nrrd").spacing_mm == pytest.approx(steps_mm)
-    assert np.linalg.norm(read_geometry(tmp_path / "a.nrrd")[1][:3, :3], axis=0) == pytest.approx(steps_mm)
+    assert read_header(tmp_path / "a.nrrd").spacing_mm == pytest.approx(steps_mm)
 
 
 def test_the_origin_of_a_nrrd_is_in_its_unit(tmp_path: Path) -> None:
@@ -406,7 +417,7 @@ def test_colour_several_volumes_and_cut_short_are_refused(tmp_path: Path) -> Non
     with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):
         Volume.load(tmp_path / "time.nrrd")
     with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):
-        read_geometry(tmp_path / "time.nrrd")
+        read_header(tmp_path / "time.nrrd")
     (tmp_path / "cut.nrrd").write_bytes((tmp_path / "time.nrrd").read_bytes()[:-20])
     with pytest.raises(VolumeError, match=r"cut\.nrrd: cannot be read as an image"):
         Volume.load(tmp_path / "cut.nrrd")
@@ -419,7 +430,7 @@ SLICER = "Segment0_ID:=Segment_1\nSegment0_LabelValue:=3\nSegment0_Layer:=0\nSeg
 def test_a_segmentation_of_3d_slicer_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.seg.nrrd").write_bytes(nrrd({"type": "uint8", "sizes": "4 3 2"}, bytes([0, 3] * 12), more=SLICER))
     volume = Volume.load(tmp_path / "a.seg.nrrd")
-    assert volume.shape == read_geometry(tmp_path / "a.seg.nrrd")[0] == (4, 3, 2)
+    assert volume.shape == read_header(tmp_path / "a.seg.nrrd").shape == (4, 3, 2)
     assert np.unique(volume.array).tolist() == [0, 3]
 
 
@@ -432,7 +443,7 @@ def test_overlapping_segments_are_refused_with_a_remedy(tmp_path: Path) -> None:
         "kinds": "list domain domain domain",
     }
     (tmp_path / "a.seg.nrrd").write_bytes(nrrd(layers, bytes(48), more=SLICER))
-    for read in (Volume.load, read_geometry):
+    for read in (Volume.load, read_header):
         with pytest.raises(VolumeError, match=r"segments overlap.*2 layers.*3D Slicer as a label map"):
             read(tmp_path / "a.seg.nrrd")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -24,16 +25,11 @@ from segcct.init.config_text import Findings, config_text, names_left_or_right
 from segcct.init.folder_inspection import inspect_folder
 from segcct.init.recognition import recognize
 from segcct.init.voxels import Facts, slice_shape_of
+from tests.support.volumes import save_volume
 
 SHAPE = (24, 20, 12)
 CUBES = np.diag([1.0, 1.0, 1.0, 1.0])
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray = CUBES) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    Volume(array, affine, (float(x), float(y), float(z))).save(path)
-    return path
+save = partial(save_volume, affine=CUBES)
 
 
 def mr(seed: int, background: float = 0.0) -> np.ndarray:
@@ -347,10 +343,10 @@ def test_no_label_at_all_is_said(tmp_path: Path) -> None:
 
 def _cases(root: Path, image: Callable[[int], np.ndarray], *, mask: bool = False, affine: np.ndarray = CUBES) -> Path:
     for number in range(6):
-        save(root / f"case{number}" / "scan.nii.gz", image(number), affine)
-        save(root / f"case{number}" / "seg.nii.gz", label(1), affine)
+        save(root / f"case{number}" / "scan.nii.gz", image(number), affine=affine)
+        save(root / f"case{number}" / "seg.nii.gz", label(1), affine=affine)
         if mask:
-            save(root / f"case{number}" / "brain_mask.nii.gz", (image(number) > 0).astype(np.uint8), affine)
+            save(root / f"case{number}" / "brain_mask.nii.gz", (image(number) > 0).astype(np.uint8), affine=affine)
     return root
 
 
@@ -425,8 +421,8 @@ def test_orientation(tmp_path: Path, affine: np.ndarray, orientation: str, words
 def test_scans_of_different_pixels_meet_at_the_median(tmp_path: Path) -> None:
     for number, side_mm in enumerate((0.8, 1.0, 1.6)):
         affine = np.diag([side_mm, side_mm, 3.0, 1.0])
-        save(tmp_path / f"c{number}" / "t1.nii.gz", mr(number), affine)
-        save(tmp_path / f"c{number}" / "seg.nii.gz", label(1), affine)
+        save(tmp_path / f"c{number}" / "t1.nii.gz", mr(number), affine=affine)
+        save(tmp_path / f"c{number}" / "seg.nii.gz", label(1), affine=affine)
     assert inspect_folder(tmp_path).data.spacing_mm == 1.0
 
 

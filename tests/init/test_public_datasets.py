@@ -44,6 +44,22 @@ TREES: dict[str, tuple[list[str], str, list[str], str, int]] = {
                  "derivatives/sub-strokecase000{k}/ses-0001/sub-strokecase000{k}_ses-0001_msk.nii.gz"),
         "paired", ["{id}_dwi.nii.gz"], "{id}_msk.nii.gz", 3,
     ),
+    "MSD, in its folder": (
+        numbered("Task02_Heart/dataset.json", "Task02_Heart/imagesTr/la_00{k}.nii.gz",
+                 "Task02_Heart/labelsTr/la_00{k}.nii.gz"),
+        "nnunet", ["{id}.nii.gz"], "{id}.nii.gz", 3,
+    ),
+    "BIDS with derivatives of fMRIPrep": (
+        numbered("sub-0{k}/anat/sub-0{k}_FLAIR.nii.gz", "sub-0{k}/anat/sub-0{k}_T1w.nii.gz",
+                 "derivatives/fmriprep/sub-0{k}/anat/sub-0{k}_desc-preproc_T1w.nii.gz",
+                 "derivatives/manual/sub-0{k}/anat/sub-0{k}_desc-lesion_mask.nii.gz"),
+        "paired", ["{id}_FLAIR.nii.gz", "{id}_T1w.nii.gz", "{id}_desc-preproc_T1w.nii.gz"],
+        "{id}_desc-lesion_mask.nii.gz", 3,
+    ),
+    "folders of nnU-Net with two formats": (
+        numbered("imagesTr/p{k}.nrrd", "labelsTr/p{k}.nii.gz"),
+        "paired", ["imagesTr/{id}.nrrd"], "labelsTr/{id}.nii.gz", 3,
+    ),
     "VerSe": (
         numbered("rawdata/sub-verse00{k}/sub-verse00{k}_ct.nii.gz",
                  "derivatives/sub-verse00{k}/sub-verse00{k}_seg-vert_msk.nii.gz"),
@@ -80,6 +96,10 @@ TREES: dict[str, tuple[list[str], str, list[str], str, int]] = {
         numbered("CXR_png/MCUCXR_000{k}_0.png", "ManualMask/leftMask/MCUCXR_000{k}_0.png",
                  "ManualMask/rightMask/MCUCXR_000{k}_0.png"),
         "pictures", ["CXR_png/{id}.png"], "leftMask/{id}.png", 3,
+    ),
+    "SCR": (
+        numbered("images/JPCLN00{k}.png", "fold1/masks/heart/JPCLN00{k}.gif", "fold1/masks/left lung/JPCLN00{k}.gif"),
+        "pictures", ["images/{id}.png"], "heart/{id}.gif", 3,
     ),
     "DRIVE": (
         numbered("training/images/2{k}_training.tif", "training/1st_manual/2{k}_manual1.gif",

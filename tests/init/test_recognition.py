@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from pydicom.uid import EncapsulatedPDFStorage
 
 from segcct.check.dataset_check import examine_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.split_drawing import make_splits
 from segcct.errors import DataError
@@ -22,7 +24,8 @@ from segcct.init.config_text import _scalar, config_text
 from segcct.init.folder_inspection import inspect_folder
 from segcct.init.recognition import recognize
 from tests.datasets.test_unread import save
-from tests.support.dicom_files import series
+from tests.support.dicom_files import image, series
+from tests.support.dicom_files import save as save_dicom
 
 
 def cases(root: Path, image: str, label: str, many: int = 6) -> Path:
@@ -117,6 +120,23 @@ def test_sessions_of_bids_are_cases_of_one_patient(tmp_path: Path) -> None:
             save(place.with_name(f"{place.name}_dseg.nii.gz"), 1, 2)
     found = find_cases(understood(tmp_path).data)
     assert [(case.id, case.patient) for case in found][:2] == [("sub-0_ses-1", "sub-0"), ("sub-0_ses-2", "sub-0")]
+
+
+def test_a_further_run_of_bids_is_of_the_same_patient(tmp_path: Path) -> None:
+    for name in ("sub-0", "sub-1", "sub-2", "sub-2_run-2"):
+        save(tmp_path / name[:5] / "anat" / f"{name}_T1w.nii.gz")
+        save(tmp_path / "derivatives" / name[:5] / f"{name}_dseg.nii.gz", 1, 2)
+    found = find_cases(understood(tmp_path).data)
+    assert [(case.id, case.patient) for case in found][2:] == [("sub-2", "sub-2"), ("sub-2_run-2", "sub-2")]
+
+
+def test_several_datasets_of_nnunet_are_refused(tmp_path: Path) -> None:
+    names = listing(*(f"Dataset00{n}/{part}/{{k}}.nii.gz" for n in "12" for part in ("imagesTr", "labelsTr")))
+    for folder in ("Dataset001", "Dataset002"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "dataset.json").write_text("{}")
+    with pytest.raises(DataError, match=r"holds several datasets of nnU-Net \(found Dataset001/, Dataset002/\)"):
+        recognize(tmp_path, sorted(names))
 
 
 def test_ids_that_clash_get_their_folders(tmp_path: Path) -> None:
@@ -231,6 +251,14 @@ def test_scans_of_which_none_can_be_read_get_no_config(tmp_path: Path, capsys: p
 def test_one_image_in_two_formats_is_a_doubt(tmp_path: Path) -> None:
     naming = recognize(tmp_path, [f"p{k}/{name}" for k in range(3) for name in ("i.nii", "i.nii.gz", "seg.nii.gz")])
     assert any("two formats" in doubt for doubt in naming.doubts)
+
+
+def test_a_folder_of_reports_is_no_series(tmp_path: Path) -> None:
+    report = image(np.zeros((4, 4), np.uint8), sop_class=EncapsulatedPDFStorage)
+    for case in "12":
+        series(tmp_path / case / "ct")
+        save_dicom(report, tmp_path / case / "doc" / "1.dcm")
+    assert dict(recognize(tmp_path, FolderTree(tmp_path).files()).channels) == {"ct": "ct"}
 
 
 def test_series_folders_called_by_dotted_numbers_are_scans(tmp_path: Path) -> None:
@@ -378,6 +406,46 @@ def test_folders_of_equal_masks_are_a_doubt_and_none_is_a_mask_of_the_body(tmp_p
     naming = recognize(tmp_path, sorted(names))
     assert (naming.label, naming.mask) == ("left_mask/{id}.nii.gz", None)
     assert any("several folders may hold labels: left_mask, right_mask" in doubt for doubt in naming.doubts)
+
+
+def test_a_folder_of_masks_for_each_structure_is_a_doubt(tmp_path: Path) -> None:
+    names = listing("segmentation/images/{k}.nii.gz", "segmentation/masks/{k}.nii.gz")
+    assert recognize(tmp_path, sorted(names)).doubts == ()
+    naming = recognize(tmp_path, sorted([*names, "notes/workflow.nii.gz"]))
+    assert (dict(naming.channels), naming.label) == ({"image": "images/{id}.nii.gz"}, "masks/{id}.nii.gz")
+    names = listing("images/{k}.nii.gz", "labels/liver/{k}.nii.gz", "labels/tumor/{k}.nii.gz")
+    naming = recognize(tmp_path, sorted(names))
+    assert (dict(naming.channels), naming.label) == ({"image": "images/{id}.nii.gz"}, "tumor/{id}.nii.gz")
+    assert naming.mask is None
+    (doubt,) = naming.doubts
+    assert "several folders may hold labels: tumor, liver; tumor is taken: a case has one label file" in doubt
+
+
+def test_no_folder_of_scans_or_of_a_case_is_a_structure(tmp_path: Path) -> None:
+    names = listing("segmentation/images/{k}.nii.gz", "segmentation/masks/{k}.nii.gz", "resized/{k}.nii.gz")
+    assert set(recognize(tmp_path, sorted(names)).channels) == {"images", "resized"}
+    names = listing("images/c{k}.png", *(f"masks/c{{k}}/cell{cell}.png" for cell in range(3)))
+    with pytest.raises(DataError, match="the names do not show"):
+        recognize(tmp_path, sorted(names))
+    names = listing("p{k}/ct.nii.gz", "p{k}/masks/heart/ct.nii.gz")
+    assert dict(recognize(tmp_path, sorted(names)).channels) == {"ct": "ct.nii.gz"}
+
+
+def test_a_copy_in_a_dataset_of_nnunet_is_no_second_one(tmp_path: Path) -> None:
+    names = listing("imagesTr/{k}_0000.nii.gz", "labelsTr/{k}.nii.gz", "old/imagesTr/{k}_0000.nii.gz")
+    assert recognize(tmp_path, sorted(names)).layout == "nnunet"
+
+
+@pytest.mark.parametrize("slices", [1, 5])
+def test_masks_of_single_slices_next_to_a_series_are_a_doubt(tmp_path: Path, slices: int) -> None:
+    """As in CHAOS."""
+    for case in "12":
+        series(tmp_path / case / "DICOM_anon")
+        for number in range(slices):
+            picture(tmp_path / case / "Ground" / f"liver_GT_{number:03d}.png", 1)
+    naming = recognize(tmp_path, FolderTree(tmp_path).files())
+    assert (dict(naming.channels), naming.label) == ({"image": "DICOM_anon"}, None)
+    assert any("such as 1/Ground/liver_GT_000.png are not read as labels" in doubt for doubt in naming.doubts)
 
 
 @pytest.mark.parametrize(

@@ -514,7 +514,7 @@ class TestCache:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(np, "save", full_disk)
-        with pytest.raises(DataError, match=r"No space left.* MB free; expected room for .* MB.*data.cache"):
+        with pytest.raises(DataError, match=r"No space left.*B free; expected room for 24 bytes.*data.cache"):
             cache.put("key", {"image": np.zeros(3)}, {})
         assert list(cache.folder.iterdir()) == []
         assert cache.get("key") is None

@@ -57,8 +57,7 @@ def read(path: Path, kind: str) -> list[np.ndarray]:
     from segcct.datasets.layouts.images_2d import mask_values
     from segcct.images.arrays import array_shapes, read_arrays
     from segcct.images.content_digest import content_digest
-    from segcct.images.formats import read_header
-    from segcct.images.volume import Volume
+    from segcct.images.volume import Volume, read_header
     from segcct.tasks.classification.decoding import decode
 
     if kind in ("hdf5", "npz"):

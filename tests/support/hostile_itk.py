@@ -114,6 +114,9 @@ def _meta_of(target: str) -> bytes:
     return meta({"ElementDataFile": target}, b"")
 
 
+WRONG_SIZES = ("60000 60000 60000", "4294967296 4294967296 1", "-6 5 4", "0 5 4", "6.5 5 4", "6 5", "6 5 4 1",
+               "nan 5 4", "6 5 5", "")  # fmt: skip
+"""Of an image of 6 x 5 x 4 voxels."""
 PACKED = gzip.compress(WHOLE, mtime=0)
 NRRD_READ: dict[str, bytes] = {
     "raw": nrrd(),
@@ -135,22 +138,7 @@ NRRD_REFUSED: dict[str, bytes] = {
     "data file with two spaces": nrrd(more="data  file: ../canary.raw\n"),
     "data file as a key": nrrd(more="data file:=../canary.raw\n"),
     "two data files": nrrd(more="data file: a.raw\ndatafile: ../canary.raw\n"),
-    **{
-        f"sizes {sizes}": nrrd({"sizes": sizes})
-        for sizes in (
-            "60000 60000 60000",
-            "4294967296 4294967296 1",
-            "-6 5 4",
-            "0 5 4",
-            "6.5 5 4",
-            "6 5",
-            "6 5 4 1",
-            "nan 5 4",
-            "6 5 99999999999999999999",
-            "6 5 5",
-            "",
-        )
-    },
+    **{f"sizes {sizes}": nrrd({"sizes": sizes}) for sizes in (*WRONG_SIZES, "6 5 99999999999999999999")},
     **{f"dimension {dims}": nrrd({"dimension": dims}) for dims in ("0", "1", "-3", "17", "1000000000", "x")},
     **{f"type {kind}": nrrd({"type": kind}) for kind in ("block", "complex", "int64", "", "%s%s%s")},
     **{f"encoding {name}": nrrd({"encoding": name}) for name in ("bzip2", "zstd", "", "gzip", "ascii", "hex")},
@@ -202,31 +190,11 @@ META_REFUSED: dict[str, bytes] = {
     "a data file in capitals": meta(more="ELEMENTDATAFILE = ../canary.raw\n"),
     "a data file inside a comment": meta(more="Comment = ElementDataFile = ../canary.raw\n"),
     "two data files": meta(more="ElementDataFile = ../canary.raw\n"),
-    **{
-        f"sizes {sizes}": meta({"DimSize": sizes})
-        for sizes in (
-            "60000 60000 60000",
-            "4294967296 4294967296 1",
-            "-6 5 4",
-            "0 5 4",
-            "6.5 5 4",
-            "6 5",
-            "6 5 4 1",
-            "nan 5 4",
-            "6 5 5",
-            "",
-        )
-    },
+    **{f"sizes {sizes}": meta({"DimSize": sizes}) for sizes in WRONG_SIZES},
     **{f"{dims} axes": meta({"NDims": dims}) for dims in ("0", "1", "-3", "11", "1000000000", "x")},
     **{
         f"type {kind}": meta({"ElementType": kind})
-        for kind in (
-            "MET_OTHER",
-            "MET_SHORT_ARRAY",
-            "MET_LONG_LONG",
-            "",
-            "%s",
-        )
+        for kind in ("MET_OTHER", "MET_SHORT_ARRAY", "MET_LONG_LONG", "", "%s")
     },
     "channels": meta({"ElementNumberOfChannels": "2"}),
     "a billion channels": meta({"ElementNumberOfChannels": "1000000000"}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from segcct.config.layout_table import LAYOUTS
 from segcct.datasets.layouts.case_reading import read_case, read_label, scheme_of, stored_label
-from segcct.datasets.layouts.case_search import find_cases, find_new_cases, scan_cases, single_case
+from segcct.datasets.layouts.case_search import NewCases, find_cases, find_new_cases, scan_cases, single_case
 from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.datasets.layouts.layout_lookup import get_layout, layout_code, register_layout
 
@@ -18,6 +18,7 @@ __all__ = [
     "Found",
     "Layout",
     "Naming",
+    "NewCases",
     "find_cases",
     "find_new_cases",
     "get_layout",

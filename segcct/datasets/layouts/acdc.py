@@ -38,7 +38,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
             found.errors.append(error)
             continue
         for case_id in frames:
-            found.add(partial(folder.make_case, tree, place, case_id, patient, data, split))
+            found.add(case_id, patient, partial(folder.make_case, tree, place, case_id, patient, data, split))
     return found
 
 
@@ -76,7 +76,7 @@ def _patient_folders(tree: FolderTree) -> Iterator[Path]:
 def _frames(tree: FolderTree, place: Path, patient: str, data: DataSection) -> list[str]:
     """Case ids of a patient folder. Raises `DataError` when Info.cfg holds no frame numbers."""
     info = place / _INFO
-    if info.is_file():
+    if _INFO in tree.names(place):
         numbers = re.findall(r"^\s*E[DS]\s*:\s*(\d+)\s*$", info.read_text(errors="replace"), re.MULTILINE)
         if not numbers:
             raise DataError("names no frames", file=info, expected="lines such as `ED: 1` and `ES: 12`")

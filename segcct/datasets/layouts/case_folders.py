@@ -34,16 +34,16 @@ def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[Path
     found = Found()
     lone = []
     for folder, is_case in _case_folders(data, tree):
-        name = folder_name(folder)
-        make = partial(make_case, tree, folder, name, patient_of(folder), data, split_of(folder.relative_to(data.root)))
+        name, patient = folder_name(folder), patient_of(folder)
+        make = partial(make_case, tree, folder, name, patient, data, split_of(folder.relative_to(data.root)))
         if is_case:
-            found.add(make)
+            found.add(name, patient, make)
         else:
-            lone.append((folder, make))
+            lone.append((folder, (name, patient, make)))
     filled_ones = {parent for case in found.cases for file in case.files() for parent in file.parents}
-    for folder, make in lone:
+    for folder, case in lone:
         if folder not in filled_ones:  # a folder of case folders is not a case
-            found.add(make)
+            found.add(*case)
     return found
 
 

@@ -10,6 +10,7 @@ from segcct.config import DataSection
 from segcct.config.layout_table import LAYOUTS
 from segcct.datasets.case import Case
 from segcct.errors import DataError
+from segcct.files.file_names import composed
 from segcct.plurals import listed
 
 
@@ -19,17 +20,19 @@ def with_ids(cases: Sequence[Case], data: DataSection) -> list[Case]:
 
 
 def clashes(cases: Sequence[Case], data: DataSection) -> list[DataError]:
-    """An error for each id that several cases share, which says how to make their ids unique."""
+    """An error for each id that several cases share, which says how to make their ids unique. Ids that differ in their
+    Unicode spelling alone are one: no one can tell them apart, nor can macOS."""
     by_id: dict[str, list[Case]] = {}
     for case in cases:
-        by_id.setdefault(case.id, []).append(case)
+        by_id.setdefault(composed(case.id), []).append(case)
     repeated = {case_id: group for case_id, group in by_id.items() if len(group) > 1}
     remedy = _remedy(cases, data) if repeated else ""
     return [
         DataError(
             "several cases have one id",
             file=data.root,
-            found=f"{case_id} in {listed([_below_root(case, data) for case in group])}",
+            found=f"{case_id} in {listed([_below_root(case, data) for case in group])}"
+            + (", spelled differently in Unicode" if len({case.id for case in group}) > 1 else ""),
             expected="one case per id",
             remedy=remedy,
         )
@@ -39,10 +42,10 @@ def clashes(cases: Sequence[Case], data: DataSection) -> list[DataError]:
 
 def _remedy(cases: Sequence[Case], data: DataSection) -> str:
     others = "rename them, narrow data.root, or make the pattern of the first channel more specific"
-    times = Counter(case.id for case in cases)
-    if data.case_id == "path" or len({_by_path(case, data) for case in cases}) < len(cases):
+    times = Counter(composed(case.id) for case in cases)
+    if data.case_id == "path" or len({composed(_by_path(case, data)) for case in cases}) < len(cases):
         return others[0].upper() + others[1:]
-    example = next(new for case in cases if times[case.id] > 1 and (new := _by_path(case, data)) != case.id)
+    example = next(new for case in cases if times[composed(case.id)] > 1 and (new := _by_path(case, data)) != case.id)
     return (
         f"Set data.case_id: path, which makes one of them {example} (a patient of its own, unless data.patient says "
         f"otherwise); or {others}"

@@ -25,10 +25,13 @@ def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool
     """A case in memory: channels in the config's order, label in the scheme's values.
 
     Raises:
+        DataError: the case is incomplete.
         VolumeError: a file cannot be read.
         GeometryError: a channel, label or mask lies on another grid than the first channel.
         LabelError: label values that are not whole numbers or not in the scheme. Each names the file.
     """
+    if case.error is not None:
+        raise case.error
     layout = get_layout(data.layout)
     image, grid = layout.read_image(case, data)
     label = read_label(case, data, scheme, grid) if with_label and case.label else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcct.config import DataSection
@@ -15,7 +15,7 @@ from segcct.datasets.layouts.case_ids import clashes, with_ids
 from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.layout_lookup import get_layout
 from segcct.errors import DataError
-from segcct.files.file_names import absolute
+from segcct.files.file_names import absolute, composed
 from segcct.plurals import counted, listed
 
 _MOST_AROUND = 10_000
@@ -40,18 +40,33 @@ def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
     return _cases(found, strict=strict)
 
 
-def find_new_cases(data: DataSection) -> list[Case]:
+@dataclass(frozen=True)
+class NewCases:
+    """The cases to predict below a root."""
+
+    cases: list[Case]
+    """Sorted by id. One that lacks a channel is among them; reading it raises its error."""
+    unread: list[DataError]
+    """An error for each folder, and for each file of an unknown case, that cannot be read."""
+
+
+def find_new_cases(data: DataSection) -> NewCases:
     """The cases to predict below `data.root`: as `find_cases`, or, in a folder that is not laid out as the dataset was,
     its files that are named as the dataset's are.
 
     Raises:
-        DataError: as `find_cases`.
+        DataError: the root is missing, or no case below it is complete; an id is not unique; `data.patient` finds no
+            patient in an id.
     """
     find_loose = get_layout(data.layout).find_loose
-    found = _found(data)
+    folders: list[DataError] = []
+    found = _found(data, FolderTree(data.root, unread=folders))
     if find_loose is not None and not found.cases and not found.errors:
         found = find_loose(data)
-    return _cases(_sorted(found, data), strict=True)
+    if folders and not found.cases:
+        raise folders[0]
+    found = _sorted(found, data)
+    return NewCases(_with_incomplete(found, data), [*folders, *found.unread])
 
 
 def single_case(data: DataSection, file: Path) -> Case | None:
@@ -59,6 +74,32 @@ def single_case(data: DataSection, file: Path) -> Case | None:
     single channel. Raises `DataError` for a file that lacks a channel."""
     single = get_layout(data.layout).single
     return None if single is None else single(data, file)
+
+
+def _with_incomplete(found: Found, data: DataSection) -> list[Case]:
+    """The cases, also those that lack something. Raises the first error where no case is complete, or an error is
+    neither that of a case with an id of its own nor that of a file which cannot be read."""
+    channel, pattern = next(iter(data.channels.items()))
+
+    def first_file(error: DataError) -> Path:
+        """Where the first channel is or should be, for ids by path."""
+        place = Path(error.file or data.root)
+        return place / pattern if place.is_dir() else place
+
+    lacking = with_ids(
+        [
+            Case(case_id, patient, {channel: (first_file(error),)}, error=error)
+            for case_id, patient, error in found.incomplete
+        ],
+        data,
+    )
+    times = Counter(composed(case.id) for case in (*found.cases, *lacking))
+    lacking = [_with_patient(case, data) for case in lacking if times[composed(case.id)] == 1]
+    known = {*found.unread, *(case.error for case in lacking)}
+    others = [error for error in found.errors if error not in known]
+    if others or not found.cases:
+        return _cases(replace(found, errors=others or found.errors), strict=True)
+    return sorted([*found.cases, *(replace(case, channels={}) for case in lacking)], key=lambda case: case.id)
 
 
 def _cases(found: Found, *, strict: bool) -> list[Case]:
@@ -98,9 +139,9 @@ def _sorted(found: Found, data: DataSection) -> Found:
     if not found.cases and not found.errors:
         raise _nothing_there(data, f"no case of layout {data.layout} in the dataset folder")
     cases = with_ids(found.cases, data)
-    times = Counter(case.id for case in cases)
+    times = Counter(composed(case.id) for case in cases)
     errors = [*found.errors, *clashes(cases, data)]
-    cases = [_with_patient(case, data) for case in cases if times[case.id] == 1]
+    cases = [_with_patient(case, data) for case in cases if times[composed(case.id)] == 1]
     cases.sort(key=lambda case: case.id)
     return replace(found, cases=cases, errors=errors, all_cases=found.cases)
 

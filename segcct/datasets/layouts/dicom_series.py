@@ -49,6 +49,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
     found = Found()
     studies, objects, problems = _read(tree, labels=data.label is not None)
     found.errors += problems
+    found.unread += problems
     wanted = {
         study: [one for one in series if any(_is(one, pattern) for pattern in data.channels.values())]
         for study, series in studies.items()
@@ -58,7 +59,8 @@ def find(data: DataSection, tree: FolderTree) -> Found:
     ids = study_ids(wanted, data.root)
     for study, series in wanted.items():
         own = [one for one in labels if (one.series & {each.series for each in series} or one.study == study)]
-        found.add(partial(_case, *ids[study], series, own, data))
+        case_id, patient, split = ids[study]
+        found.add(case_id, patient, partial(_case, case_id, patient, split, series, own, data))
     taken = {file for case in found.cases for file in case.label or ()}
     for one in labels:
         if one.file not in taken and not found.errors:
@@ -83,7 +85,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         return None
     if not any((root / name).is_dir() for name in names):
         return None
-    studies, objects, _ = _read(FolderTree(root), labels=True)
+    studies, objects, _ = _read(FolderTree(root, unread=[]), labels=True)
     series = [one for each in studies.values() for one in each]
     used = [one for label in objects for one in series if one.series in label.series]
     if not used:

@@ -42,12 +42,12 @@ def ambiguity(kind: str, candidates: Sequence[str]) -> tuple[str, ...]:
     return (f"several {kind}: {listed(candidates)}; {candidates[0]} is taken",) if len(candidates) > 1 else ()
 
 
-def ambiguous_labels(candidates: Sequence[str]) -> tuple[str, ...]:
-    """As `ambiguity`, for files: of several labels of a case one is read."""
+def ambiguous_labels(candidates: Sequence[str], kind: str = "files may be labels") -> tuple[str, ...]:
+    """As `ambiguity`, for labels: of several of a case one is read."""
     return tuple(
         f"{doubt}: a case has one label file. To train on structures that are files of their own, write them into one "
         "file, each with its own value"
-        for doubt in ambiguity("files may be labels", candidates)
+        for doubt in ambiguity(kind, candidates)
     )
 
 

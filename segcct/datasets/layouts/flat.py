@@ -2,13 +2,13 @@
 
 Patterns match at any depth below the root. `{id}`, or else the last `*`, of the first channel's pattern gives the
 case id; in the other patterns it stands for the same id. Of several matches the nearest in the tree is taken, and none
-that is nearer to another case of the same id.
+that is nearer to another case of the same id. Ids are compared in composed Unicode.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -20,7 +20,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found
 from segcct.datasets.layouts.patterns import ID, compiled, filled, only, split_of, with_id
 from segcct.errors import DataError
-from segcct.files.file_names import split_name
+from segcct.files.file_names import composed, split_name
 from segcct.plurals import counted, listed
 
 
@@ -120,8 +120,11 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
             for pattern, by_id in index.items()
         }
         for first in files:
-            found.add(partial(_make_case, data.root, key, case_id_of(key), first, patterns, matches))
-    found.errors += _without_first(data, patterns, index, case_id_of)
+            stored = _stored_id(first, pattern) or key
+            case_id = case_id_of(stored)
+            found.add(case_id, case_id, partial(_make_case, data.root, stored, case_id, first, patterns, matches))
+    for case_id, error in _without_first(data, patterns, index, case_id_of):
+        found.lacks(case_id, case_id, error)
     alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
     if alone:
         found.notices.append(
@@ -162,20 +165,21 @@ def _without_first(
     patterns: Patterns,
     index: Mapping[str, Mapping[str, list[str]]],
     case_id_of: Callable[[str], str],
-) -> list[DataError]:
-    """An error for each case that has another channel, but not the first."""
+) -> Iterator[tuple[str, DataError]]:
+    """The id of each case that has another channel but not the first, and its error."""
     (channel, pattern), *others = patterns.channels.items()
     not_others = [pattern, *filter(None, (patterns.label, patterns.mask))]
     taken = {name for one in not_others for names in index[one].values() for name in names}
+    # A file of a case, such as sub-01_desc-preproc_T1w.nii.gz, may also match another channel's {id}_T1w.nii.gz.
+    taken.update(name for _, other in others for key in index[pattern] for name in index[other].get(key, ()))
     lone: dict[str, str] = {}
     for _, other in others:
         for key, names in index[other].items():
             if key not in index[pattern] and names[0] not in taken:
                 lone.setdefault(key, names[0])
-    return [
-        _missing(f"channel {channel}", data.root / name, case_id_of(key), filled(pattern, key))
-        for key, name in lone.items()
-    ]
+    for key, name in lone.items():
+        case_id = case_id_of(key)
+        yield case_id, _missing(f"channel {channel}", data.root / name, case_id, filled(pattern, key))
 
 
 def _missing(what: str, file: Path, case_id: str, pattern: str) -> DataError:
@@ -190,33 +194,41 @@ def _missing(what: str, file: Path, case_id: str, pattern: str) -> DataError:
 
 
 def _by_id(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
-    """Case id -> files whose name has it where the pattern says."""
-    regex = compiled(pattern, anywhere=True)
+    """Case id in composed Unicode -> files whose name has it where the pattern says."""
     files: dict[str, list[str]] = {}
     for name in names:
-        if match := regex.match(name):
-            files.setdefault(match["id"], []).append(name)
+        if case_id := _stored_id(name, pattern):
+            files.setdefault(composed(case_id), []).append(name)
     return files
 
 
+def _stored_id(name: str, pattern: str) -> str | None:
+    """The case id in a relative path; None where the pattern does not match."""
+    match = compiled(pattern, anywhere=True).match(name)
+    return match["id"] if match else None
+
+
 def _make_case(
-    root: Path, key: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Mapping[str, int]]
+    root: Path, stored: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Mapping[str, int]]
 ) -> Case:
-    """The case of one file of the first channel. `matches`: pattern -> file of that id -> paths that it has in common
-    with the nearest file of the first channel, so that no file is taken that is nearer to another one."""
+    """The case of one file of the first channel, whose name holds the id as `stored`. `matches`: pattern -> file of
+    that id -> paths that it has in common with the nearest file of the first channel, so that no file is taken that is
+    nearer to another one."""
     own_paths = _paths(first)
 
     def nearest(pattern: str) -> list[Path]:
         shared = {name: len(_paths(name) & own_paths) for name in matches[pattern]}
         own = {name: count for name, count in shared.items() if count == matches[pattern][name]}
         most = max(own.values(), default=0)
-        return [root / name for name, count in own.items() if count == most]
+        files = [name for name, count in own.items() if count == most]
+        alike = [name for name in files if stored in name]  # in the same Unicode spelling
+        return [root / name for name in alike or files]
 
     def one(what: str, pattern: str) -> tuple[Path, ...]:
         files = nearest(pattern)
         if not files:
-            raise _missing(what, root / first, case_id, filled(pattern, key))
-        return (only(files, what, filled(pattern, key), root / first),)
+            raise _missing(what, root / first, case_id, filled(pattern, stored))
+        return (only(files, what, filled(pattern, stored), root / first),)
 
     channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
     label = one("label", patterns.label) if patterns.label and nearest(patterns.label) else None

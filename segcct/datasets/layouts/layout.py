@@ -14,8 +14,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import volumes
 from segcct.errors import DataError
-from segcct.images.formats import read_header
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, read_header
 
 
 @dataclass
@@ -26,6 +25,10 @@ class Found:
     """Complete cases."""
     errors: list[DataError] = field(default_factory=list)
     """One for each case that lacks something."""
+    incomplete: list[tuple[str, str, DataError]] = field(default_factory=list)
+    """Id, patient and error of such cases, as far as they are known; the ids are the layout's own."""
+    unread: list[DataError] = field(default_factory=list)
+    """Those of `errors` that are of files which cannot be read, so that their cases are not known."""
     all_cases: list[Case] = field(default_factory=list)
     """Complete cases under the layout's own ids, including those that share an id; see `data.case_id`."""
     label_error: DataError | None = None
@@ -33,12 +36,17 @@ class Found:
     notices: list[DataError] = field(default_factory=list)
     """What may be intended but is worth knowing: missing slice numbers, masks without an image."""
 
-    def add(self, make: Callable[[], Case]) -> None:
+    def add(self, case_id: str, patient: str, make: Callable[[], Case]) -> None:
         """Keep the case, or the `DataError` that making it raised."""
         try:
             self.cases.append(make())
         except DataError as error:
-            self.errors.append(error)
+            self.lacks(case_id, patient, error)
+
+    def lacks(self, case_id: str, patient: str, error: DataError) -> None:
+        """Note a case that cannot be made."""
+        self.errors.append(error)
+        self.incomplete.append((case_id, patient, error))
 
 
 @dataclass(frozen=True)

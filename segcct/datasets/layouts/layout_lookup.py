@@ -24,29 +24,36 @@ def get_layout(name: str) -> Layout:
 
 
 def layout_code(name: str) -> str:
-    """A digest of the files that define the functions of another package's layout, so that what an earlier version of
-    them read is not used again; empty for a layout of segcct, whose version counts instead."""
+    """A digest of the code of another package's layout, so that what an earlier version of it read is not used again;
+    empty for a layout of segcct, whose version counts instead."""
     layout = get_layout(name)
     if name not in LAYOUTS.registered:
         return ""
     functions = [value for field in fields(layout) if callable(value := getattr(layout, field.name))]
-    return key_of(sorted({_content_of(file) for file in map(_source_file, functions) if file is not None}))
+    return key_of(sorted(set(map(_code_of, functions))))
 
 
 def register_layout(layout: Layout) -> None:
-    """Add a layout to the table. Raises `ValueError` where another has its name."""
+    """Add a layout to the table. Raises `PluginError` where another has its name."""
     LAYOUTS.register(layout.name, layout)
 
 
-def _source_file(function: Any) -> str | None:
-    """The file that defines a function; None where there is none, as in a notebook."""
+def _code_of(function: Any) -> str:
+    """A digest of the file that defines a function, or of its bytecode where there is no file, as in a notebook; empty
+    for what is built in."""
     while isinstance(function, partial):
         function = function.func
     try:
         file = inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
     except (TypeError, OSError):  # built in, or typed in
-        return None
-    return file if file is not None and Path(file).is_file() else None
+        file = None
+    if file is not None and Path(file).is_file():
+        return _content_of(file)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    constants = [value for value in code.co_consts if not inspect.iscode(value)]
+    return key_of([code.co_filename, code.co_code.hex(), code.co_names, repr(constants)])  # a cell has its own filename
 
 
 @cache

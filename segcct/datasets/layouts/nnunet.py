@@ -24,7 +24,8 @@ from segcct.files.json_file import read_object
 from segcct.plurals import listed
 
 _IMAGE = re.compile(
-    r"imagesTr/(?P<id>[^/]+?)(?:_(?P<channel>\d{4}))?(?P<end>\.nii\.gz|\.nii|\.nrrd|\.mha|(?i:\.png|\.tiff?|\.bmp))$"
+    r"(?P<top>[^/]+/)?imagesTr/(?P<id>[^/]+?)(?:_(?P<channel>\d{4}))?"
+    r"(?P<end>\.nii\.gz|\.nii|\.nrrd|\.mha|(?i:\.png|\.tiff?|\.bmp))$"
 )
 _DATASET_JSON = "dataset.json"
 _MOST_CHANNELS = 20
@@ -39,20 +40,34 @@ def example(data: DataSection) -> str:
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:
-    """imagesTr, labelsTr and dataset.json."""
+    """imagesTr, labelsTr and dataset.json, in the root or in a folder in it, such as Dataset001_Heart.
+
+    Raises `DataError` for several datasets.
+    """
     matches = [match for name in names if (match := _IMAGE.match(name))]
-    if not matches:
+    tops = sorted({match["top"] or "" for match in matches})
+    if "" in tops:  # what folders below it hold, such as a copy, is not the dataset
+        tops = [""]
+        matches = [match for match in matches if not match["top"]]
+    if len(tops) > 1 and all((root / top / _DATASET_JSON).is_file() for top in tops):
+        raise DataError(
+            "holds several datasets of nnU-Net", file=root, found=listed(tops), remedy="Name the folder of one of them"
+        )
+    if len(tops) != 1:
         return None
-    end = matches[0]["end"]
-    has_labels = any(name.startswith("labelsTr/") for name in names)
+    top, end = tops[0], matches[0]["end"]
+    labeled = {name.removeprefix(f"{top}labelsTr/") for name in names if name.startswith(f"{top}labelsTr/")}
     of_images = end.lower().endswith(IMAGE_SUFFIXES)
-    if of_images and not has_labels:
+    if of_images and not labeled:
         return None
     numbers = sorted({match["channel"] for match in matches if match["channel"]})
     alike = set(names).issuperset(match[0].replace("imagesTr/", "labelsTr/", 1) for match in matches)
     if "0000" not in numbers or len(numbers) > _MOST_CHANNELS or alike:
         numbers = []  # four digits at the end are part of the case id
-    facts, doubts = _dataset_json(root)
+    expected = (f"{match['id']}{match['end']}" if numbers else match[0].rpartition("/")[2] for match in matches)
+    if labeled and labeled.isdisjoint(expected):  # CASE__CT.nii.gz, CASE__PT.nii.gz; or other endings
+        return None
+    facts, doubts = _dataset_json(root / top)
     called = facts.get("channel_names") or facts.get("modality") or {}
     images, labels = ("imagesT?/", "labelsT?/") if of_images else ("", "")
     patterns = {int(number): f"{images}{{id}}_{number}{end}" for number in numbers} or {0: f"{images}{{id}}{end}"}
@@ -67,7 +82,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
     return Naming(
         layout="pictures" if of_images else "nnunet",
         channels=channels,
-        label=f"{labels}{{id}}{end}" if has_labels else None,
+        label=f"{labels}{{id}}{end}" if labeled else None,
         why="imagesTr and labelsTr as nnU-Net names them",
         classes=classes,
         regions=regions,

@@ -46,7 +46,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
         label=labels[0],
         mask=masks[0] if masks else None,
         why="file names of BIDS",
-        patient=_PATIENT if any("_ses-" in one for one in ids) else None,
+        patient=_PATIENT,
         doubts=ambiguous_labels(labels),
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.errors import ConfigError, DataError
-from segcct.files.file_names import spellings, split_name
+from segcct.files.file_names import composed, spellings, split_name
 from segcct.plurals import listed
 
 ID = "{id}"
@@ -147,7 +147,7 @@ def matching(tree: FolderTree, folder: Path, pattern: str, case_id: str) -> list
     for part in pattern.split("/"):
         one = compiled(part, id_first=True)
         names = ((parent, name) for parent in candidates for name in tree.names(parent))
-        candidates = [parent / name for parent, name in names if one.match(f"{case_id}/{name}")]
+        candidates = [parent / name for parent, name in names if one.match(composed(f"{case_id}/{name}"))]
     return candidates
 
 

@@ -65,7 +65,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
     for case_id in sorted(volumes.keys() | slices.keys()):
         numbered = slices.get(case_id, {})
         groups = [volumes[case_id]] if case_id in volumes else [numbered[number] for number in sorted(numbered)]
-        found.add(partial(_make_case, data, case_id, groups))
+        found.add(case_id, _patient_of(case_id), partial(_make_case, data, case_id, groups))
         gaps = _gaps(numbered) if case_id not in volumes else []
         if gaps:
             found.notices.append(
@@ -141,15 +141,19 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
             expected="data.channels to name arrays of the file, such as `channels: {mri: image}`",
         )
     label = files if data.label is not None and data.label in keys else None
-    frame = _FRAME.match(case_id)
     return Case(
         id=case_id,
-        patient=frame["patient"] if frame else case_id,
+        patient=_patient_of(case_id),
         channels=dict.fromkeys(data.channels, files),
         label=label,
         mask=files if data.intensity.mask is not None else None,
         split=split_of(groups[0][0]),
     )
+
+
+def _patient_of(case_id: str) -> str:
+    frame = _FRAME.match(case_id)
+    return frame["patient"] if frame else case_id
 
 
 def _names_in(file: Path, data: DataSection) -> Sequence[str]:

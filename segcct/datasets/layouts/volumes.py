@@ -17,8 +17,9 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.errors import GeometryError
 from segcct.files.file_names import IMAGE_SUFFIXES, NIFTI_SUFFIXES
+from segcct.images.affines import IMAGE_AFFINE
 from segcct.images.raster import mask_values
-from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
+from segcct.images.volume import Volume, check_same_grid
 
 _GRID_TOLERANCE = 0.05
 """How far apart corner voxels of two images of one case may lie, as a fraction of the smallest voxel size. Files that

@@ -10,7 +10,8 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.errors import GeometryError, VolumeError
-from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.images.affines import IMAGE_AFFINE
+from segcct.images.volume import Volume
 
 
 def stack_channels(case: Case, data: DataSection, read: Callable[[str], np.ndarray]) -> tuple[np.ndarray, Volume]:

@@ -65,7 +65,7 @@ _CROSS_SECTIONS = {
 
 
 def kind_of_no_image(sop_class: str) -> str | None:
-    """What an object of this class is, where it is no image of a patient; None for images and unknown classes."""
+    """What an object of this class is if it is not an image of a patient; None for images and unknown classes."""
     if sop_class in _RT_IMAGES:
         return None
     while sop_class and sop_class not in _NO_IMAGES:

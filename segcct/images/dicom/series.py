@@ -59,7 +59,7 @@ def instances_in(path: Path) -> list[Instance]:
     instances = [instance_of(file, header) for file, header in images]
     _refuse_several(path, instances)
     if no_images:
-        remark(path, f"left out because they are not images: {listed(no_images)}")
+        remark(path, "left out because they are not images", no_images)
     return instances
 
 
