@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from segcct.escape import for_terminal, raw
 
 SECONDS_BETWEEN_LINES = 15.0
 Report = Callable[[int, int], None]
 """What long work calls with (done, total)."""
+_names_files: ContextVar[bool] = ContextVar("names_files", default=True)
+
+
+@contextmanager
+def without_names(wanted: bool = True) -> Iterator[None]:
+    """`names_files` is off in this block and thread, if that is wanted: the names of files can identify patients."""
+    token = _names_files.set(not wanted and names_files())
+    try:
+        yield
+    finally:
+        _names_files.reset(token)
+
+
+def names_files() -> bool:
+    """Whether a line on stderr may name a file of the input."""
+    return _names_files.get()
 
 
 def say(text: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segcct.config import DataSection, SegmentationConfig, settings
-from segcct.datasets.layouts import find_cases
+from segcct.config import DataSection
+from segcct.config.settings import load_data_section
+from segcct.datasets.layouts import find_new_cases
 from segcct.datasets.layouts.file_roles import names_modality
 from segcct.errors import ConfigError, DataError, did_you_mean
 from segcct.files.file_names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
@@ -29,7 +30,7 @@ def read_as(source: Path, config: Path | None, keys: Sequence[str], channels: Se
         DataError: no such file, names that do not show what is a scan, or a channel that is not there.
     """
     if config is not None:
-        data = settings.load(SegmentationConfig, config, settings.parse_overrides(list(keys))).data
+        data = load_data_section(config, keys)
     elif keys:
         raise ConfigError(f"{keys[0]} does nothing without a configuration", remedy="Name it by --config")
     elif not source.exists():
@@ -68,7 +69,7 @@ def _is_heap(data: DataSection) -> bool:
     """Whether the files of a folder were taken for the channels of one case, though their names do not say so."""
     if data.layout != "folder" or data.label is not None or any(map(names_modality, data.channels)):
         return False
-    return [case.files()[0].parent for case in find_cases(data)] == [data.root]
+    return [case.files()[0].parent for case in find_new_cases(data).cases] == [data.root]
 
 
 def _pictures(root: Path, pattern: str, first: Path) -> DataSection:

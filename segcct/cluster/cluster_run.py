@@ -13,8 +13,9 @@ from segcct.case_runner import Backend
 from segcct.cluster import COHORT, PER_CASE
 from segcct.cluster.cluster_input import read_as
 from segcct.cluster.cluster_masks import ByClusters, MaskWriter, Segment, WithoutClusters, source_of
-from segcct.cluster.clusters import Clusters, Method, cluster_scheme, read_clusters
-from segcct.cluster.cohort_clusters import CaseReader, Cohort, fit_cohort
+from segcct.cluster.clusters import Clusters, Method, cluster_scheme
+from segcct.cluster.cohort_clusters import CaseReader, Cohort
+from segcct.cluster.common_centers import CENTERS, CommonCenters
 from segcct.cluster.edges import EDGES, Edges
 from segcct.cluster.intensity_points import Background, IntensityPoints
 from segcct.cluster.points import PointsOf
@@ -22,8 +23,8 @@ from segcct.config import DataSection
 from segcct.config.settings import stored_section
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import get_layout
-from segcct.errors import ConfigError, DataError, SegcctError
-from segcct.files.json_file import read_object, write_json
+from segcct.errors import ConfigError, SegcctError
+from segcct.files.json_file import read_object
 from segcct.model_card import reading
 from segcct.predictions.case_tables import VOLUMES
 from segcct.predictions.folder_status import FolderStatus, folder_status
@@ -32,13 +33,10 @@ from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request, request_of
 from segcct.predictions.predictions_index import INDEX
 from segcct.predictions.predictions_record import StoredPredictions
-from segcct.progress import Progress, say
-from segcct.provenance import versions
+from segcct.progress import Progress, say, without_names
 
 if TYPE_CHECKING:
     from segcct.cluster.token_points import TokenEncoder
-
-CENTERS = "centers.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,9 @@ class Clustering:
     """per-case, cohort, or the name of a centers.json."""
     background: Background = "auto"
     standardize: bool = False
+    """Bring the channels of each case to mean 0 and standard deviation 1; several channels always are."""
     memberships: bool = False
+    """Also write how much each voxel belongs to each cluster."""
     backend: str | Backend = "serial"
     workers: int = 1
     max_failures: int | None = None
@@ -64,7 +64,7 @@ class Clustering:
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """All that is known before centers are fitted."""
+    """One call of the command: its options, and the cases it found."""
 
     asked: Clustering
     cohort: Request
@@ -113,7 +113,8 @@ class ClusterRun:
                 "--method normalized-cut cuts the tokens of a model", remedy="Name it by --model RUN/best"
             )
         if encoder is None or config is not None or keys:
-            data = read_as(source, config, keys, channels)
+            with without_names(anonymize):
+                data = read_as(source, config, keys, channels)
         else:
             data = encoder.card.data_section(source)
         if encoder is None and len(data.channels) > 1:
@@ -124,7 +125,11 @@ class ClusterRun:
                     remedy="Choose one by --channels, or another --method",
                 )
             asked = replace(asked, standardize=True)
-        cohort = request_of(lambda root: stored_section(DataSection, {**reading(data), "root": root}), source)
+
+        def section_of(root: Path) -> DataSection:
+            return stored_section(DataSection, {**reading(data), "root": root})
+
+        cohort = request_of(section_of, source, anonymize=anonymize)
         request = cohort if shard is None else cohort.shard(*shard)
         return cls(asked, cohort, request, output, encoder, anonymize)
 
@@ -140,7 +145,7 @@ class ClusterRun:
             RunError, OSError: as `MaskFolder.write`.
         """
         asked, mask_format = self.asked, self.request.mask_format("nifti", anonymize=self.anonymize)
-        clusters = (self._earlier_clusters() if existing == "continue" else None) or self._common_clusters()
+        clusters = (self._earlier_clusters() if existing == "continue" else None) or self._centers.clusters()
         work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
         masks = MaskFolder(
             self.output,
@@ -159,24 +164,16 @@ class ClusterRun:
             workers=asked.workers,
             max_failures=asked.max_failures,
             progress=progress,
-            on_start=lambda: self._keep(clusters, existing),
+            # Before the masks: a call that continues an interrupted one needs the same centers.
+            on_start=lambda: self._centers.keep(clusters, self.output, existing),
         )
 
-    def _keep(self, clusters: Clusters | None, existing: Existing) -> None:
-        """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers. Where
-        every case has its own centers, the file of earlier masks is removed."""
-        if clusters is not None:
-            reading = {"channels": self._channels, **self._points_are}
-            write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
-        elif existing == "replace":
-            (self.output / CENTERS).unlink(missing_ok=True)
-
     def status(self) -> FolderStatus:
-        """What is done and what is missing; of a cohort, by whatever centers an earlier call has fitted to it."""
+        """What is done and what is missing; the masks of a cohort count whatever centers were fitted to it."""
         if self.asked.centers == COHORT:
             made_by = _as_stored(self._made_by(None), self.output)
         else:
-            made_by = self._made_by(self._common_clusters())
+            made_by = self._made_by(self._centers.clusters())
         how, tables = self._how, [VOLUMES]
         return folder_status(made_by, self.request, self.output, how=how, tables=tables, anonymized=self.anonymize)
 
@@ -196,7 +193,7 @@ class ClusterRun:
 
     @property
     def _read_as(self) -> list[str]:
-        """What tells apart channels that lie in the same files: bands of an image by their names, arrays by theirs."""
+        """The channels, told apart where they are in the same files: bands of an image, or arrays by their names."""
         data = self.cohort.data
         if get_layout(data.layout).names_arrays:
             return [f"{name}: {array}" for name, array in data.channels.items()]
@@ -209,7 +206,7 @@ class ClusterRun:
             "channels": ", ".join(self._read_as),
         }
         if self.encoder is not None:
-            facts["model"] = self.encoder.card.weights_sha256
+            facts.update(self.encoder.identity)
         if clusters is not None:
             facts["centers"] = clusters.model_dump(include=set(Clusters.model_fields), exclude_unset=True)
         return source_of(self.cohort.data, self.asked.method, self.asked.scheme, facts)
@@ -221,10 +218,12 @@ class ClusterRun:
         return self.encoder or intensities
 
     @property
-    def _points_are(self) -> dict[str, Any]:
-        """What centers hold for: stored with them, and compared where they are used again."""
-        model = None if self.encoder is None else self.encoder.card.weights_sha256
-        return {"standardize": self.asked.standardize, "background": str(self.asked.background), "model": model}
+    def _centers(self) -> CommonCenters:
+        asked = self.asked
+        model: Mapping[str, str | None] = {"model": None} if self.encoder is None else self.encoder.identity
+        cohort = Cohort(self.cohort.cases, self._reader, asked.backend, asked.workers, asked.max_failures)
+        points = {"standardize": asked.standardize, "background": str(asked.background), **model}
+        return CommonCenters(asked.centers, asked.method, cohort, self._channels, points)
 
     @property
     def _reader(self) -> CaseReader:
@@ -242,46 +241,20 @@ class ClusterRun:
 
     def _earlier_clusters(self) -> Clusters | None:
         """The centers in the folder, if its masks are of a cohort and were made with them under the same settings."""
-        file, stored = self.output / CENTERS, _stored(self.output)
+        stored = _stored(self.output)
         if self.asked.centers != COHORT or stored is None:
             return None
-        with suppress(DataError):  # they are gone or damaged, and fitted again
-            clusters = read_clusters(file)
-            same_channels = (clusters.model_extra or {}).get("channels") == self._channels
-            if same_channels and stored.weights_sha256 == self._made_by(clusters).weights_sha256:
-                say(f"the centers are those of {file}: to fit them again, give --overwrite instead of --continue")
-                return clusters
-        return None
-
-    def _common_clusters(self) -> Clusters | None:
-        """Those of all cases: fitted, or read from a file; None where every case has its own."""
-        asked, width, tokens = self.asked, len(self.cohort.data.channels), self.encoder is not None
-        if asked.centers == PER_CASE:
+        clusters = self._centers.earlier(self.output)
+        if clusters is None or stored.weights_sha256 != self._made_by(clusters).weights_sha256:
             return None
-        if asked.centers == COHORT:
-            cohort = Cohort(self.cohort.cases, self._reader, asked.backend, asked.workers, asked.max_failures)
-            clusters = fit_cohort(cohort, asked.method, channels=width, tokens=tokens)
-            if not clusters.converged:
-                say(f"the centers still moved after {asked.method.max_iterations} iterations: see --max-iterations")
-            return clusters
-        clusters = read_clusters(Path(asked.centers))
-        _require_same_points(clusters, self._points_are, asked.centers)
-        if (clusters.method, len(clusters.centers)) != (asked.method.name, asked.method.clusters) or (
-            not tokens and len(clusters.centers[0]) != width
-        ):
-            raise DataError(
-                "the centers do not match the options",
-                file=asked.centers,
-                found=f"{len(clusters.centers)} centers of {len(clusters.centers[0])} coordinates by {clusters.method}",
-                expected=f"{asked.method.clusters} of {width} by {asked.method.name}",
-                remedy="Choose --method, --clusters and --channels as they were when these centers were fitted",
-            )
+        file = self.output / CENTERS
+        say(f"the centers are those of {file}: to fit them again, give --overwrite instead of --continue")
         return clusters
 
 
 def _as_stored(made_by: MaskSource, folder: Path) -> MaskSource:
-    """The same settings with the digest that the masks in a folder have, which covers the centers of their
-    cohort; unchanged where there are none. Their entries say whether they are masks of a cohort (`_how`)."""
+    """The same settings with the digest that the masks in a folder have, which covers the centers of their cohort;
+    unchanged where there are no such masks. Their entries say whether they are masks of a cohort (`_how`)."""
     stored = _stored(folder)
     if stored is not None and stored.weights_sha256 and stored.architecture == made_by.architecture:
         return replace(made_by, weights_sha256=stored.weights_sha256)
@@ -293,16 +266,3 @@ def _stored(folder: Path) -> StoredPredictions | None:
     with suppress(SegcctError):
         return StoredPredictions.from_json(read_object(folder / INDEX), folder / INDEX)
     return None
-
-
-def _require_same_points(clusters: Clusters, points: Mapping[str, Any], file: str) -> None:
-    stored = {name: (clusters.model_extra or {}).get(name, value) for name, value in points.items()}
-    stored["model"] = (clusters.model_extra or {}).get("model")  # none for clusters of intensities
-    if other := [name for name, value in points.items() if stored[name] != value]:
-        raise DataError(
-            f"the centers were fitted to other points: different {', '.join(other)}",
-            file=file,
-            found=", ".join(f"{name} {stored[name] or 'none'}" for name in other),
-            expected=", ".join(f"{name} {points[name] or 'none'}" for name in other),
-            remedy="Give the options with which they were fitted",
-        )

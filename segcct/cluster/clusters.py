@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from segcct.cluster import MOST_CLUSTERS, fuzzy_kmeans
 from segcct.datasets.label_schemes import Scheme
-from segcct.files.json_file import read_object
+from segcct.files.json_file import MOST_BYTES_OF_MODEL, read_object
 from segcct.files.json_record import Record
 
 _BLOCK = 2**20
@@ -94,5 +93,4 @@ def cluster_scheme(clusters: int) -> Scheme:
 
 def read_clusters(file: Path) -> Clusters:
     """centers.json. Raises `DataError` for a file that holds anything else."""
-    content: Mapping[str, Any] = read_object(file, Clusters.NOT_THIS)
-    return Clusters.from_json(content, file)
+    return Clusters.from_json(read_object(file, Clusters.NOT_THIS, most_bytes=MOST_BYTES_OF_MODEL), file)

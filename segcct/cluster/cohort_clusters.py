@@ -1,8 +1,8 @@
-"""Centers of a whole cohort, by map and reduce: workers make something small of each case, which is put together here.
+"""Centers of a whole cohort, by map and reduce: workers reduce each case to something small, which is combined here.
 
-Of one channel of intensities a histogram is enough: one pass over the cases, and the iterations run on the sum. Of
-several channels every iteration is a pass, which brings the sums of each case. Either way the centers are the same
-bits however the cases are divided among workers.
+For one channel of intensities a histogram is enough: one pass over the cases, and the iterations run on their sum. For
+several channels every iteration is a pass that returns the sums of each case. Either way the centers are the same bits
+however the cases are divided among workers.
 """
 
 from __future__ import annotations
@@ -86,19 +86,21 @@ class Cohort:
             else:
                 ended = outcome.reason
                 break
+        anonymize = self.reader.request.anonymize
+        reason = "; ".join((failed[0].kind,) if anonymize else failed[0].reasons) if failed else None
         if self.max_failures is not None and len(failed) > self.max_failures:
             ended = f"more than {counted(self.max_failures, 'case')} failed"
         if ended:
             why = "a case can no longer be read" if self.readable else ended
-            raise DataError(f"no centers are fitted: {why}", found="; ".join(failed[0].reasons) if failed else None)
+            raise DataError(f"no centers are fitted: {why}", found=reason)
         if len(failed) == len(jobs):
-            raise DataError("none of the cases can be read", found="; ".join(failed[0].reasons))
+            raise DataError("none of the cases can be read", found=reason)
         if failed:
             say(f"the centers are fitted without {counted(len(failed), 'case')} that cannot be read")
 
     def histogram(self) -> Histogram:
         """The histogram of all voxels of one channel."""
-        return total(counted for _, counted in self.each("counting intensities", partial(_histogram, self.reader)))
+        return total(histogram for _, histogram in self.each("counting intensities", partial(_histogram, self.reader)))
 
     def sample(self) -> tuple[Cohort, np.ndarray, np.ndarray | None]:
         """The cases that can be read, some points (n, C) of each, and their brightness (n,)."""

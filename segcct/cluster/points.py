@@ -1,4 +1,4 @@
-"""What the points of a case are to clustering, whether they are voxels or tokens."""
+"""The points of a case as clustering sees them, whether they are voxels or tokens."""
 
 from __future__ import annotations
 

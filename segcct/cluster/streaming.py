@@ -40,7 +40,7 @@ from segcct.predictions.prediction_request import Request, load_case
 def mapped(lines: Iterable[str], background: Background) -> Iterator[str]:
     """The counts of every file that a line names. Raises `DataError` for one that cannot be read."""
     for line in lines:
-        if name := line.rstrip("\n").rpartition("\t")[2]:
+        if name := line.rstrip("\r\n").rpartition("\t")[2]:  # lists written on Windows end lines by both
             if is_uri(name):
                 with tempfile.TemporaryDirectory() as folder:
                     histogram = _histogram(fetch(path_of(name), Path(folder)), background)

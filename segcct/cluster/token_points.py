@@ -16,15 +16,18 @@ from segcct.cluster.intensity_points import Background, is_inside
 from segcct.datasets.case import LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import ModelError
+from segcct.files.file_memo import key_of
 from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import finite, in_batches, padded_pixels
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import load_network
+from segcct.inference.preparation_digest import preparation_digest
 from segcct.model_card import load_card
 from segcct.models.cct_unet import CctPyramid, CctUnet
 from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.padding import pad_to_multiple
 from segcct.models.tokenizer import to_map, to_tokens
+from segcct.preparation.cache_key import PREPARATION_VERSION
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.runtime import pad_to
@@ -109,6 +112,12 @@ class TokenEncoder:
         self.encode, self.step = _encoder_of(network, folder, self.card.architecture.name)
         self.how, self.background = how, background
         self.preparation = Preparation.of(self.card.data_section(Path()))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that the tokens of a case depend on besides its images: the weights, and how images are prepared."""
+        preparation = key_of(PREPARATION_VERSION, preparation_digest(self.card))
+        return {"model": self.card.weights_sha256, "preparation": preparation}
 
     def __call__(self, loaded: LoadedCase) -> TokenPoints:
         """The tokens of every slice."""

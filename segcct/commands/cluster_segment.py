@@ -17,7 +17,7 @@ from segcct.cluster import (
     TOLERANCE,
 )
 from segcct.cluster.cluster_options import background, number_of_clusters
-from segcct.commands.cohort_options import add_cohort_options, add_max_failures
+from segcct.commands.cohort_options import add_cohort_options
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -59,7 +59,6 @@ def add_cluster_segment(commands: Commands) -> None:
     add_engine(parser)
     parser.add_argument("--workers", type=positive_int, default=1, help="threads (default %(default)s)")
     add_cohort_options(parser)
-    add_max_failures(parser)
     add_anonymize(parser, "hash the case ids in file names; the key of the hash goes to sources.json")
     add_network_options(parser)
 

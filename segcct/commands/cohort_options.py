@@ -8,8 +8,8 @@ from segcct.option_types import non_negative_int
 
 
 def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """Register --overwrite, --continue, --shard and --status; returns the group of the last, which excludes
-    other options that predict nothing."""
+    """Register --overwrite, --continue, --shard, --status and --max-failures; returns the group of --status, for other
+    options that predict nothing."""
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     earlier.add_argument(
@@ -32,24 +32,18 @@ def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExc
         action="store_true",
         help="only report what this command has finished, what is missing, and what failed and why",
     )
-    return planning
-
-
-def add_planning_options(parser: argparse.ArgumentParser, planning: argparse._MutuallyExclusiveGroup) -> None:
-    """Register --max-failures and --dry-run."""
     add_max_failures(parser)
-    planning.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="only report how many cases and gigabytes this command would predict, and how long it would take, "
-        "estimated from a few of them",
-    )
+    return planning
 
 
 def add_max_failures(parser: argparse.ArgumentParser) -> None:
     """Register --max-failures."""
     parser.add_argument(
-        "--max-failures", type=non_negative_int, metavar="N", help="stop once more than N cases have failed"
+        "--max-failures",
+        type=non_negative_int,
+        metavar="N",
+        help="stop once more than N cases have failed, when those that have been started are done (of 2-D images, a "
+        "hundred or more)",
     )
 
 

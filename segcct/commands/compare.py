@@ -13,6 +13,7 @@ from segcct.commands.parser import (
     add_network_options,
     inference_of,
 )
+from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.option_types import positive_int
 from segcct.tasks.task import Outcome
 
@@ -34,7 +35,7 @@ def add_compare(commands: Commands) -> None:
         metavar="DIR",
         help="a dataset root, or a flat folder of masks; default: the labels next to the scans, where there are some",
     )
-    parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the split of --i2m")
+    parser.add_argument("--split", choices=SPLIT_NAMES, help="only these cases of the split of --i2m")
     parser.add_argument("--slices", type=positive_int, default=10, help="slices shown per case (default %(default)s)")
     add_anonymize(parser, "hash the case ids by a random key, kept in sources.json")
     add_network_options(parser)
@@ -53,7 +54,13 @@ def _compare(arguments: argparse.Namespace) -> Outcome:
     inference = inference_of(arguments)
     cycles = Cycles(Predictor.load(arguments.i2m, inference), Reconstructor.load(arguments.m2i, inference))
     members, card = cycles.predictor.folders, cycles.predictor.card
-    request = resolve(card, arguments.input, splits_files=splits_files(members), split=arguments.split)
+    request = resolve(
+        card,
+        arguments.input,
+        splits_files=splits_files(members),
+        split=arguments.split,
+        anonymize=arguments.anonymize,
+    )
     page = write_comparison(
         cycles,
         request,

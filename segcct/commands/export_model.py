@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segcct.commands.parser import Commands, add_command, add_model
 from segcct.option_types import positive_int
+from segcct.plurals import sized
 from segcct.tasks.task import Outcome
 
 
@@ -46,5 +47,5 @@ def _export(arguments: argparse.Namespace) -> Outcome:
     )
     for line in lines:
         print(line)
-    wrote = f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)"
+    wrote = f"wrote {output} ({sized(output.stat().st_size)})"
     return Outcome(wrote, ("predict", "--model", output, "--input", "SCAN", "--output", "masks"))

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from segcct.errors import ConfigError
+from segcct.hardware.precision_names import PRECISIONS
 from segcct.option_types import positive_int
 
 if TYPE_CHECKING:
+    from segcct.inference.inference_choices import BackendName, ProtocolName, ViewsName
     from segcct.inference.inference_settings import InferenceSettings
     from segcct.spark.spark_cases import SparkEngine
     from segcct.tasks.task import Outcome
@@ -99,7 +101,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16"],
+        choices=PRECISIONS,
         default="auto",
         help="arithmetic of the network; auto: bf16 if it is measured to be faster on this machine, otherwise fp32 "
         "(default %(default)s)",
@@ -151,10 +153,13 @@ def engine_of(arguments: argparse.Namespace) -> SparkEngine | None:
 
 def inference_of(
     arguments: argparse.Namespace,
-    protocol: str = "soft",
-    tta: str = "none",
+    *,
+    protocol: ProtocolName = "soft",
+    tta: ViewsName = "none",
     adapt: str = "none",
-    backend: str = "torch",
+    postprocessing: bool = True,
+    backend: BackendName = "torch",
+    generator: Path | None = None,
 ) -> InferenceSettings:
     """How the network runs. Says the precision on stderr where it was chosen here.
 
@@ -166,7 +171,7 @@ def inference_of(
 
     device = pick_device(arguments.device) if backend == "torch" else arguments.device
     inference = InferenceSettings(
-        arguments.batch_size, arguments.precision, device, protocol, tta, adapt=adapt, backend=backend
+        arguments.batch_size, arguments.precision, device, protocol, tta, adapt, postprocessing, backend, generator
     )
     if arguments.precision == "auto":
         say(str(inference.choice))

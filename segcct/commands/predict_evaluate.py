@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.cohort_options import add_cohort_options, add_max_failures, add_planning_options
+from segcct.commands.cohort_options import add_cohort_options, add_max_failures
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -22,6 +21,9 @@ from segcct.commands.parser import (
     inference_of,
     refuse_unused,
 )
+from segcct.datasets.split_names import SPLIT_NAMES
+from segcct.inference.inference_choices import BACKENDS, PROTOCOLS
+from segcct.inference.views import VIEWS
 from segcct.option_types import number_above, positive_int
 from segcct.predictions.mask_options import MASK_FORMATS, MaskOptions
 from segcct.tasks.task import Outcome, TaskRow
@@ -46,7 +48,12 @@ def add_predict(commands: Commands) -> None:
     )
     _add_cases(parser)
     _add_outputs(parser)
-    add_planning_options(parser, add_cohort_options(parser))
+    add_cohort_options(parser).add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only report how many cases and gigabytes this command would predict, and how long it would take, "
+        "estimated from a few of them",
+    )
     add_anonymize(
         parser,
         "replace the case ids in file names and reports by keyed hashes; the key and the names of files go to "
@@ -75,7 +82,7 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
         "or a folder or archive of images",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
-    parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
+    parser.add_argument("--split", choices=SPLIT_NAMES, help="only these cases of the model's own split")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +115,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     """Register what is done to slices: --protocol, --tta, --adapt, --generator, --backend."""
     parser.add_argument(
         "--protocol",
-        choices=["soft", "orientations", "transunet"],
+        choices=PROTOCOLS,
         default="soft",
         help="soft: probabilities are resampled to the scan's grid; orientations: their mean over slices of three "
         "orientations, for nearly cubic voxels; transunet: the protocol of TransUNet and Swin-Unet (default "
@@ -116,7 +123,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tta",
-        choices=["none", "flips", "rotations"],
+        choices=list(VIEWS),
         default="none",
         help="test-time augmentation, at four times the cost: the mean probabilities of flipped or rotated slices "
         "(default %(default)s)",
@@ -138,7 +145,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--backend",
-        choices=["torch", "onnx", "openvino"],
+        choices=BACKENDS,
         help="what runs the network: PyTorch, or on the processor ONNX Runtime or OpenVINO (default: torch, and onnx "
         "for a file that segcct export wrote)",
     )
@@ -153,7 +160,12 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="metrics.csv and summary.json go here"
     )
-    parser.add_argument("--scheme", help="meaning of the label values (default: that of predictions.json)")
+    parser.add_argument(
+        "--scheme",
+        metavar="NAME|CONFIG",
+        help="meaning of the label values: a named scheme, or the config of an experiment, CONFIG.yaml, to read the "
+        "references as this experiment does (default: as predictions.json says)",
+    )
     parser.add_argument(
         "--convention",
         default="default",
@@ -167,7 +179,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="MM",
         help="tolerance of the surface Dice (default 2, for BraTS schemes 1)",
     )
-    parser.add_argument("--layout", help="layout of the reference folder (default: that of predictions.json)")
+    parser.add_argument("--layout", help="layout of the reference folder (default: that of CONFIG or predictions.json)")
     parser.add_argument(
         "--allow-unmatched", action="store_true", help="leave out cases without a prediction or a reference"
     )
@@ -214,14 +226,17 @@ def _predict_options(arguments: argparse.Namespace, engine: SparkEngine | None) 
 
 def _settings(arguments: argparse.Namespace) -> InferenceSettings:
     """How the network runs."""
-    from segcct.export.model_file import is_exported
+    from segcct.inference.loaded_model import default_backend
 
-    backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
-    settings = inference_of(arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
-    if arguments.no_postprocessing or arguments.generator is not None:
-        postprocessing = not arguments.no_postprocessing
-        settings = replace(settings, postprocessing=postprocessing, generator=arguments.generator)
-    return settings
+    return inference_of(
+        arguments,
+        protocol=arguments.protocol,
+        tta=arguments.tta,
+        adapt=arguments.adapt,
+        postprocessing=not arguments.no_postprocessing,
+        backend=arguments.backend or default_backend(arguments.model),
+        generator=arguments.generator,
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:

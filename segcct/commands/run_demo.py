@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from segcct.commands.parser import Commands, add_command, command_line, print_outcome
@@ -13,7 +14,10 @@ from segcct.tasks.task import Outcome
 def add_demo(commands: Commands) -> None:
     """The main job on synthetic cases."""
     parser = add_command(
-        commands, "demo", _demo, "run everything on synthetic cases: training, masks, scores, and report pages"
+        commands,
+        "demo",
+        partial(_demo, commands.choices),
+        "run everything on synthetic cases: training, masks, scores, and report pages",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("runs/demo"), metavar="RUN", help="a new run folder (default %(default)s)"
@@ -24,20 +28,20 @@ def add_demo(commands: Commands) -> None:
     )  # fmt: skip
 
 
-def _demo(arguments: argparse.Namespace) -> Outcome:
+def _demo(parsers: Mapping[str, argparse.ArgumentParser], arguments: argparse.Namespace) -> Outcome:
+    """Run the commands of the demo, each by its parser."""
     import time
 
-    from segcct.commands import build_parser
     from segcct.demo.walkthrough import Places, prepare
     from segcct.progress import duration, say
 
-    parser, began = build_parser(), time.monotonic()
+    began = time.monotonic()
     steps = prepare(Places(arguments.output, arguments.data))
     next_command: Sequence[object] = ()
     for number, step in enumerate(steps, start=1):
         words = [str(word) for word in (*next_command, *step.words)] if step.continues else step.words
         say(f"\n[{number}/{len(steps)}] {step.title}\n$ {command_line(*words)}")
-        parsed, keys = parser.parse_known_args(words)
+        parsed, keys = parsers[words[0]].parse_known_args(words[1:])
         parsed.keys = keys
         outcome = parsed.run(parsed)
         print_outcome(outcome)

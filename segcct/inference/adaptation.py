@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segcct.errors import ModelError
+from segcct.inference.adaptation_methods import AdaptationMethods
 from segcct.inference.batched_inference import padded_pixels
 from segcct.inference.frozen_generator import cycle_error
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.views import VIEWS, View, bare
+from segcct.inference.mean_over_views import bare
+from segcct.inference.views import VIEWS, View
 from segcct.model_card import ModelCard
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import slice_positions
@@ -32,9 +34,6 @@ from segcct.preparation.intensity_quantiles import LEVELS, with_quantiles
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.runtime import pad_to
 
-METHODS = ("statistics", "image", "model")
-MIXED = 0.4
-"""Weight of the case's own statistics where none is given."""
 STEPS, LR = 8, 1e-3
 """Steps and learning rate of Adam for the method `model`."""
 CYCLE = 0.1
@@ -45,21 +44,11 @@ _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """The parsed value of `--adapt`."""
+class Adaptation(AdaptationMethods):
+    """Methods that were asked for, with what they need besides the case."""
 
-    statistics: float = 0.0
-    """Weight of the case's own batch norm statistics, in [0, 1]."""
-    image: bool = False
-    model: bool = False
     generator: Generator | None = None
     """Frozen; `model` then also brings the image that it makes of the predicted mask closer to the case's."""
-
-    @classmethod
-    def parse(cls, text: str) -> Adaptation:
-        """`none`, or methods separated by commas; `statistics:0.4` with its weight. Raises `ModelError`."""
-        given = {} if text == "none" else dict(_named(part) for part in text.split(","))
-        return cls(given.get("statistics", 0.0), "image" in given, "model" in given)
 
     def image_of(self, case: PreparedCase, card: ModelCard) -> PreparedCase:
         """The case as the network is to see it. Raises `ModelError` where model.json has no quantiles."""
@@ -100,18 +89,6 @@ class Adaptation:
             yield
         finally:
             network.load_state_dict(kept)
-
-
-def _named(part: str) -> tuple[str, float]:
-    name, _, weight = part.strip().partition(":")
-    try:
-        value = float(weight) if weight else MIXED
-    except ValueError:
-        value = -1.0
-    if name not in METHODS or not 0 < value <= 1 or (weight and name != "statistics"):
-        expected = f"none, or some of {', '.join(METHODS)}, separated by commas; statistics:0.4 with a weight up to 1"
-        raise ModelError("no such adaptation", found=part, expected=expected)
-    return name, value
 
 
 class _Batch(NamedTuple):

@@ -8,37 +8,42 @@ from pathlib import Path
 import torch
 
 from segcct.errors import ModelError
-from segcct.export.backends import BACKENDS
 from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, autocast, choose_precision
+from segcct.hardware.precision_names import AskedPrecision
 from segcct.hardware.processor import limit_threads
 from segcct.hub import local_model
+from segcct.inference.adaptation_methods import AdaptationMethods
+from segcct.inference.inference_choices import BACKENDS, PROTOCOLS, BackendName, ProtocolName, ViewsName
 from segcct.inference.views import VIEWS
 from segcct.runtime import slices_per_batch
-
-PROTOCOLS = ("soft", "orientations", "transunet")
 
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """Settings of inference."""
+    """How a trained network runs, such as `InferenceSettings(precision="fp32", tta="flips")`.
+
+    Device and precision are chosen when it is made. Raises `ModelError` for settings that do not exist or do not go
+    together.
+    """
 
     batch_size: int = 16
     """Slices in the network at a time, at most (`batch_of`)."""
-    precision: str = "auto"
+    precision: AskedPrecision = "auto"
     """fp32 or bf16; `auto` becomes the faster of the two on this device."""
     device: str = "auto"
     """`auto` becomes a GPU where there is one, else cpu."""
-    protocol: str = "soft"
+    protocol: ProtocolName = "soft"
     """soft: probabilities are resampled to the input grid; orientations: those of slices of three orientations are
     averaged before; transunet: the published slice protocol."""
-    tta: str = "none"
+    tta: ViewsName = "none"
     """Test-time augmentation: none, flips or rotations (views.py)."""
     adapt: str = "none"
-    """How the model is adapted to each case (adaptation.py)."""
+    """How the model is adapted to each case (adaptation.py): `none`, or some of `statistics` (or `statistics:0.4`, with
+    a weight), `image` and `model`, separated by commas."""
     postprocessing: bool = True
     """Apply the steps of the model card to masks."""
-    backend: str = "torch"
+    backend: BackendName = "torch"
     """What runs the network: torch, onnx (ONNX Runtime) or openvino; the last two on the processor."""
     generator: Path | None = None
     """best/ of an M2I run on the same data section; adaptation by `model` then uses its cycle too."""
@@ -48,11 +53,12 @@ class InferenceSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
-        for option, names in (("protocol", PROTOCOLS), ("tta", tuple(VIEWS)), ("backend", ("torch", *BACKENDS))):
+        for option, names in (("protocol", PROTOCOLS), ("tta", tuple(VIEWS)), ("backend", BACKENDS)):
             if (name := getattr(self, option)) not in names:
                 raise ModelError(f"no such {option}", found=name, expected=", ".join(names))
+        methods = AdaptationMethods.parse(self.adapt)
         if self.generator is not None:
-            if "model" not in self.adapt.replace(" ", "").split(","):
+            if not methods.model:
                 raise ModelError(
                     "--generator does nothing without --adapt model",
                     remedy="Add --adapt model, or leave --generator out",

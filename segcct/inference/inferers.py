@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from segcct.errors import GeometryError, ModelError
 from segcct.inference.batched_inference import finite, in_batches, padded_pixels, probabilities_of
+from segcct.inference.inference_choices import ProtocolName
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase
@@ -215,7 +216,7 @@ def probability_inferer(spatial_dims: int) -> ProbabilityInferer:
     return SliceInferer() if spatial_dims == 2 else SlidingWindowInferer()
 
 
-def inferer_of(protocol: str, spatial_dims: int) -> Inferer:
+def inferer_of(protocol: ProtocolName, spatial_dims: int) -> Inferer:
     """The inferer of `--protocol` for a network of 2 or 3 dimensions. Raises `ModelError` if they do not fit."""
     if protocol == "soft":
         return probability_inferer(spatial_dims)

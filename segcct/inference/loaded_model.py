@@ -18,8 +18,9 @@ from segcct.hardware.devices import pick_device
 from segcct.hardware.processor import limit_threads
 from segcct.inference.ensemble import Models, common_card, find_members
 from segcct.inference.ensemble_network import Ensemble
+from segcct.inference.inference_choices import BackendName
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.views import over_views
+from segcct.inference.mean_over_views import over_views
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_weights
 from segcct.preparation.preparation_settings import Preparation
 from segcct.spark.spark_worker import received, task_device
@@ -174,9 +175,14 @@ class VolumeModel(LoadedModel):
         return super().interface(card) | {"channels": list(data.channels)} | preparation
 
 
-def default_settings(folders: Iterable[Path]) -> InferenceSettings:
-    """The default settings of some models: those that `segcct export` wrote run in ONNX Runtime."""
-    return InferenceSettings(backend="onnx" if all(map(is_exported, folders)) else "torch")
+def default_settings(models: Iterable[Path]) -> InferenceSettings:
+    """The default settings of some models."""
+    return InferenceSettings(backend=default_backend(models))
+
+
+def default_backend(models: Iterable[Path]) -> BackendName:
+    """What runs some models by default: ONNX Runtime those that `segcct export` wrote, PyTorch others."""
+    return "onnx" if all(map(is_exported, models)) else "torch"
 
 
 def _network_of(folder: Path, card: ModelCard, how: InferenceSettings) -> nn.Module:

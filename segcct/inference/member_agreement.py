@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class MemberAgreement:
-    """Voxels that the members of an ensemble give to the classes, by pairs, summed over a case.
+    """Voxels that the members of an ensemble assign to each class, by pairs of members, summed over a case.
 
     Args:
         members: M.
@@ -19,9 +19,9 @@ class MemberAgreement:
 
     def __init__(self, members: int, classes: int) -> None:
         self.voxels = np.zeros((members, members, classes), dtype=np.int64)
-        """[i, j, k]: voxels that members i and j >= i both give to class k; of i = j, those of one member."""
+        """[i, j, k], j >= i: voxels that members i and j both assign to class k; for j = i, those of one member."""
         self.foreground = np.zeros((members, members), dtype=np.int64)
-        """[i, j]: voxels that both give to any class but background."""
+        """[i, j]: voxels that both assign to any class but background."""
 
     def add(self, masks: np.ndarray) -> None:
         """Count a part of a case: the class indices (M, ...) of the members."""

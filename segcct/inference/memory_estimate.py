@@ -1,7 +1,7 @@
 """The memory that the prediction of a case takes, estimated before it starts, so that no process is killed for it.
 
 The estimate counts the scan, its slices as the network takes them, one batch in the network, kept probabilities, the
-mask and what finishes it. It leaves out the inside of a network that PyTorch does not run on the processor, and the
+mask and its postprocessing. It leaves out the inside of a network that PyTorch does not run on the processor, and the
 gradients and the generator of --adapt model. A case is refused only where even the least that it needs does not fit.
 """
 

@@ -81,7 +81,11 @@ class Segmented:
 
 
 class Predictor(VolumeModel):
-    """A trained segmentation model: (B, C, H, W) -> logits (B, K, H, W)."""
+    """A trained segmentation model: (B, C, H, W) -> logits (B, K, H, W).
+
+    predictor = Predictor.load("runs/acdc_cct_unet/best")
+    mask = predictor.predict(Volume.load("scan.nii.gz"))
+    """
 
     task, noun, command = "segmentation", "a segmenter", "train-seg"
     gives_probabilities = adapts = True
@@ -115,9 +119,16 @@ class Predictor(VolumeModel):
         Raises:
             DataError: a channel is missing, or the mask is.
             GeometryError: two volumes are not on one grid.
+            TypeError: one of them is a file name or an array.
         """
         wanted = list(self.data.channels)
-        channels = {wanted[0]: scan} if isinstance(scan, Volume) else dict(scan)
+        channels = dict(scan) if isinstance(scan, Mapping) else {wanted[0]: scan}
+        for given in (*channels.values(), *([] if mask is None else [mask])):
+            if not isinstance(given, Volume):
+                raise TypeError(
+                    f"a scan is a Volume, not {type(given).__name__}: read a file by Volume.load(file), or wrap an "
+                    "array in Volume(array, affine, spacing_mm)"
+                )
         if set(channels) != set(wanted):
             raise DataError(
                 "channels do not fit the model", found=", ".join(channels) or "none", expected=", ".join(wanted)

@@ -22,7 +22,7 @@ class CaseTable:
 
     file: str
     rows_of: Callable[[Segmented], Rows]
-    """A case -> its rows, without the column `case`; one named `mask` becomes the digest of the case's mask."""
+    """A case -> its rows, without the column `case`; a column `mask` gets the digest of the case's mask."""
     needs_probabilities: bool = False
     needs_agreement: bool = False
     """Of the members, if the model is an ensemble."""

@@ -9,11 +9,15 @@ from typing import Any
 
 from segcct.case_runner import Backend, CaseJob, attempt
 from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.layouts import get_layout, layout_code
 from segcct.export.model_file import card_at
+from segcct.files.file_memo import key_of
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, says_synthetic
+from segcct.inference.adaptation_methods import AdaptationMethods
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
+from segcct.inference.preparation_digest import preparation_digest
 from segcct.inference.shared_batches import images_at_a_time, one_thread_each
 from segcct.model_card import ModelCard
 from segcct.predictions.case_tables import CaseTable
@@ -24,6 +28,7 @@ from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request, header_of, load_case
 from segcct.predictions.probability_files import save_probabilities
 from segcct.predictions.tracked_case import PredictedCase
+from segcct.preparation.cache_key import PREPARATION_VERSION
 from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
 
@@ -40,7 +45,8 @@ class PredictCase:
     """How the files are read; of a request without its cases."""
     output: Path
     options: MaskOptions
-    """With the format that the files get; see `Request.mask_format`."""
+    mask_format: str
+    """That the files get; see `Request.mask_format`."""
     tables: tuple[CaseTable, ...] = ()
     shares_batches: bool = False
     """Several threads do this work, and their images go through the network together."""
@@ -67,8 +73,8 @@ class PredictCase:
         files = []
         if options.probabilities:
             files = save_probabilities(segmented, stored, self.output, name, predictor.scheme)
-        file = save_mask(stored, self.output, name, predictor.scheme, mask_format=options.mask_format)
-        job = CaseJob(case.id, segmented, name if options.anonymize else None)
+        file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
+        job = CaseJob(case.id, segmented, name) if options.anonymize else CaseJob(name, segmented)
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
         odd = unlike(segmented.prepared, predictor.card.input_ranges, list(predictor.data.channels))
         digest, synthetic = content_digest([file]), says_synthetic(mask)
@@ -79,7 +85,7 @@ class PredictCase:
             as_stored = self.reading.single
             self.predictor.check_header(header, as_stored=as_stored, keep_probabilities=keep_probabilities)
         loaded = load_case(self.reading, case, self.predictor.scheme, with_label=False)
-        FORMATS[self.options.mask_format].check(loaded.grid, self.predictor.scheme)
+        FORMATS[self.mask_format].check(loaded.grid, self.predictor.scheme)
         return loaded
 
 
@@ -129,7 +135,7 @@ def predict_folder(
         OSError: the folder cannot be written to.
     """
     options, loop = options or MaskOptions(), loop or CaseLoop()
-    options = replace(options, mask_format=request.mask_format(options.mask_format, anonymize=options.anonymize))
+    mask_format = request.mask_format(options.mask_format, anonymize=options.anonymize)
     if options.probabilities:
         predictor.require_probabilities()
     how = settings_of(
@@ -138,16 +144,16 @@ def predict_folder(
         options,
         calibration=next((table.calibration for table in tables if table.calibration), None),
     )
-    reading = replace(request, cases=(), seen={})
+    reading = replace(request, cases=(), seen={}, anonymize=options.anonymize)
     shared = shares_batches(predictor, request)
     workers = cases_at_a_time(predictor, request, loop.cores)
-    work = PredictCase(predictor, reading, output, options, tuple(tables), shared)
+    work = PredictCase(predictor, reading, output, options, mask_format, tuple(tables), shared)
     folder = MaskFolder(
         output,
         MaskSource.of(predictor.card),
         request,
         how,
-        options.mask_format,
+        mask_format,
         [table.file for table in tables],
         existing=existing,
         anonymize=options.anonymize,
@@ -191,15 +197,28 @@ def settings_of(
         calibration: digest of the estimate, where quality.csv is written.
     """
     steps = card.postprocessing if how.postprocessing else ()
+    generator = None if how.generator is None else card_at(how.generator)
     return {
         **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt", "backend")},
-        "generator": None if how.generator is None else card_at(how.generator).weights_sha256,
+        "preparation": _preparation_digest(card, generator, how),
+        "generator": None if generator is None else generator.weights_sha256,
         "keep_largest": options.keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
         **({} if how.adapt == "none" else {"batch_size": how.batch_size}),  # statistics and steps depend on it
         **({"probabilities": True} if options.probabilities else {}),
         **({} if calibration is None else {"calibration": calibration}),
     }
+
+
+def _preparation_digest(card: ModelCard, generator: ModelCard | None, how: InferenceSettings) -> str:
+    """`preparation_digest`, with all else that decides what the networks see of the same files: how these are read, the
+    code that prepares them, and the intensities and the generator that the case or the network is adapted to."""
+    data = card.data_section(Path())
+    arrays = list(data.channels.values()) if get_layout(data.layout).names_arrays else []
+    intensities = card.intensity_quantiles if AdaptationMethods.parse(how.adapt).image else None
+    reading = [data.layout, layout_code(data.layout), arrays]
+    models = [preparation_digest(each) for each in (card, generator) if each is not None]
+    return key_of(PREPARATION_VERSION, reading, models, intensities)
 
 
 def without_description(mask: Volume) -> Volume:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import unread_places
 from segcct.errors import items
 from segcct.plurals import counted
 from segcct.predictions.case_journal import journals_in
+from segcct.predictions.finished_cases import finished_cases
 from segcct.predictions.mask_files import FORMATS
+from segcct.predictions.mask_options import FormatName
 from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request
 from segcct.predictions.predictions_index import Index
@@ -36,6 +39,8 @@ class FolderStatus:
     """The missing ones."""
     processes: Sequence[tuple[str, int]]
     """The processes that predict into the folder now, and how many of the missing cases are theirs."""
+    unread: str = ""
+    """Says that parts of the input could not be read, so that their cases are not counted."""
 
     def __str__(self) -> str:
         total = counted(len(self.finished) + len(self.failed) + len(self.missing), "case")
@@ -48,6 +53,8 @@ class FolderStatus:
             lines.append("failed:" + items([f"{name}: {reason}" for name, reason in self.failed.items()]))
         if self.missing:
             lines.append("missing:" + items(self.missing, most=_MOST_NAMED))
+        if self.unread:
+            lines.append(self.unread)
         return "\n".join(lines)
 
 
@@ -58,7 +65,7 @@ def folder_status(
     *,
     how: Mapping[str, Any],
     tables: Sequence[str] = (),
-    mask_format: str = "nifti",
+    mask_format: FormatName = "nifti",
     anonymized: bool = False,
 ) -> FolderStatus:
     """The status of a folder that `predict_folder` writes, or was killed in; no lock is needed, see `Index`.
@@ -75,10 +82,10 @@ def folder_status(
     Raises:
         RunError: the folder holds another model's predictions.
     """
-    mask_format = request.mask_format(mask_format, anonymize=anonymized)
+    suffixes = FORMATS[request.mask_format(mask_format, anonymize=anonymized)].suffixes
     index = Index.open(output, made_by, request.data, request.selection, overwrite=False, anonymized=anonymized)
-    names = {index.name_of(case): case for case in request.cases}
-    entries = index.finished(names, how, tables=tables, suffixes=FORMATS[mask_format].suffixes)
+    names = index.named(request.cases)
+    entries = finished_cases(index, names, how, tables=tables, suffixes=suffixes)
     finished = [name for name in names if name in entries and (output / entries[name]["mask"]).is_file()]
     failed = {
         name: str(index.earlier[name].get("reason"))
@@ -94,4 +101,5 @@ def folder_status(
         for journal in journals_in(output)
         if (process := journal.holder(unknown=_UNKNOWN))
     ]
-    return FolderStatus(output, finished, failed, missing, left, untried, processes)
+    unread = unread_places(request.unread, named=not anonymized)
+    return FolderStatus(output, finished, failed, missing, left, untried, processes, unread)

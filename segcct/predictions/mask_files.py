@@ -17,9 +17,9 @@ from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from segcct.files.json_file import read_object
-from segcct.images.formats import read_header
+from segcct.images.affines import IMAGE_AFFINE
 from segcct.images.raster import mask_values
-from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.images.volume import Volume, read_header
 from segcct.predictions.predictions_index import INDEX
 from segcct.predictions.predictions_record import StoredPredictions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,11 +22,13 @@ from segcct.case_runner import (
     values,
 )
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import unread_places
 from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, OTHER_OUTPUT, remove_unfinished
 from segcct.plurals import counted
 from segcct.predictions.case_files import remove_files
 from segcct.predictions.case_journal import Journal, journals_in, new_journal
+from segcct.predictions.finished_cases import finished_cases, listed_cases, say_outdated
 from segcct.predictions.label_colors import write_label_colors
 from segcct.predictions.mask_files import FORMATS
 from segcct.predictions.mask_source import MaskSource
@@ -58,6 +60,8 @@ class Predictions:
     outcomes: Sequence[CaseOutcome[PredictedCase]]
     unwritten: str = ""
     """Why predictions.json could not be updated, if cases failed too."""
+    unread: str = ""
+    """Says that parts of the input could not be read, so that their cases are not among the outcomes."""
 
     @property
     def masks(self) -> list[Path]:
@@ -75,12 +79,14 @@ class Predictions:
 
     @property
     def problem(self) -> str:
-        """Names every case that failed or was skipped, and why; empty if none was."""
+        """Names every case that failed or was skipped, and why, and what of the input could not be read; empty if
+        there is nothing of the kind."""
         reasons = [*failures(self.outcomes), *skipped(self.outcomes)]
         if not reasons:
-            return ""
+            return self.unread
         missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"
-        return f"{missing} failed and got no new mask:{items([*reasons, *filter(None, [self.unwritten])])}"
+        failed = f"{missing} failed and got no new mask:{items([*reasons, *filter(None, [self.unwritten])])}"
+        return "\n".join(filter(None, [failed, self.unread]))
 
 
 @dataclass(frozen=True)
@@ -130,15 +136,13 @@ class MaskFolder:
             raise RunError("is not a folder", file=self.path)
         with new_journal(self.path) as journal:
             with index_lock(self.path):
-                index = self._open()
-                index.journal = journal
+                index = self._open(journal)
                 jobs = self._begin(index)
                 journal.claim(index.cases)
                 index.write()
                 if on_start is not None:
                     on_start()
             outcomes: list[CaseOutcome[PredictedCase]] = []
-            unwritten = ""
             tracked = TrackedWork(work, journal, self._suffixes, self.tables)
             run = partial(run_cases, output=self.path, max_failures=max_failures, progress=progress)
             try:
@@ -146,61 +150,56 @@ class MaskFolder:
                     outcomes.append(outcome)
                     _note(index, outcome)
             finally:
-                try:
-                    with index_lock(self.path):
-                        outcomes = _with_finished(outcomes, journal)
-                        index.write()
-                        journal.remove()
-                    if values(outcomes) and self.mask_format == "nifti" and not self.request.of_images:
-                        write_label_colors(self.path, self.made_by.scheme.classes)  # other files hold their colors
-                except OSError as error:  # on a full disk the index written before the work stays
-                    if not failures(outcomes):
-                        raise
-                    unwritten = reason_of(error)
-        return Predictions(self.path, outcomes, unwritten)
+                outcomes, unwritten = self._finish(index, journal, outcomes)
+        unread = unread_places(self.request.unread, named=not self.anonymize)
+        return Predictions(self.path, outcomes, unwritten, unread)
 
     @property
     def _suffixes(self) -> Sequence[str]:
         return FORMATS[self.mask_format].suffixes
 
-    def _open(self) -> Index:
+    def _open(self, journal: Journal) -> Index:
         data, selection = self.request.data, self.request.selection
         overwrite = self.existing == "replace"
-        return Index.open(self.path, self.made_by, data, selection, overwrite=overwrite, anonymized=self.anonymize)
+        index = Index.open(self.path, self.made_by, data, selection, overwrite=overwrite, anonymized=self.anonymize)
+        index.journal = journal
+        return index
 
     def _begin(self, index: Index) -> list[CaseJob[FolderCase]]:
         """Refuse or remove what is in the way, and list the cases before their masks are written: an evaluation then
         reports the masks that an interrupted prediction did not write as missing."""
-        cases = {index.name_of(case): case for case in self.request.cases}
+        cases = index.named(self.request.cases)
         if self.anonymize:  # the order in which the files appear must not reveal anything either
             cases = dict(sorted(cases.items()))
         index.names = cases.keys()
-        finished: dict[str, Mapping[str, Any]] = {}
-        kept: Mapping[str, Mapping[str, Any]] = {}  # whose masks stay, at least until others take their places
-        if self.existing == "continue" and index.earlier:
-            index.write()  # so that the tables hold what killed calls have left in their journals
-            finished = index.finished(cases, self.how, tables=self.tables, suffixes=self._suffixes)
-            of_masks = {key: value for key, value in self.how.items() if key not in _OF_TABLES}
-            listed = index.listed(cases, of_masks, suffixes=self._suffixes)
-            undone: dict[str, Any] = {"input": None, "digest": None, "files": []}
-            kept = {name: {**entry, **undone} for name, entry in listed.items()} | finished
-        masks = self._earlier_masks(cases, index)
+        earlier = self._earlier_entries(index)
+        jobs = [FolderCase(name, case, earlier.get(name)) for name, case in cases.items()]
+        masks = self._masks_in_the_way(cases, index)
         _refuse_two(index, cases)
-        remove_unfinished(self.path, [f"{name}{suffix}" for name in cases for suffix in self._suffixes])
         self._refuse_foreign(masks, index)
-        for file, name in masks.items():
-            if name not in kept:
-                file.unlink()
-        index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
-        remove_files(self.path, index.outdated)
-        for name, case in cases.items():
-            self._expect(index, name, case, finished.get(name))
-        return [
-            CaseJob(case.id, FolderCase(name, case, kept.get(name)), name if self.anonymize else None)
-            for name, case in cases.items()
-        ]
+        index.outdated = {job.name for job in jobs if not job.is_finished}  # no old estimate of a new mask
+        self._remove(cases, [file for file, name in masks.items() if name not in earlier], index.outdated)
+        for job in jobs:
+            self._expect(index, job)
+        if self.anonymize:
+            return [CaseJob(job.case.id, job, job.name) for job in jobs]
+        return [CaseJob(job.name, job) for job in jobs]
 
-    def _earlier_masks(self, cases: Mapping[str, Case], index: Index) -> dict[Path, str]:
+    def _earlier_entries(self, index: Index) -> dict[str, Mapping[str, Any]]:
+        """Name -> the entry of an earlier call that is continued, for the cases whose masks stay: those that it has
+        finished; and those whose tables are outdated, without digests, until other masks take their places."""
+        if self.existing != "continue" or not index.earlier:
+            return {}
+        index.write()  # so that the tables hold what killed calls have left in their journals
+        finished = finished_cases(index, index.names, self.how, tables=self.tables, suffixes=self._suffixes)
+        of_masks = {key: value for key, value in self.how.items() if key not in _OF_TABLES}
+        listed = listed_cases(index, index.names, of_masks, suffixes=self._suffixes)
+        say_outdated(index, index.names, self.how)
+        undone: dict[str, Any] = {"input": None, "digest": None, "files": []}
+        kept: dict[str, Mapping[str, Any]] = {name: {**entry, **undone} for name, entry in listed.items()}
+        return kept | finished
+
+    def _masks_in_the_way(self, cases: Mapping[str, Case], index: Index) -> dict[Path, str]:
         """The files that are where masks would go, or that the index lists as masks in another format, and the names of
         their cases. Raises `RunError` where one of them is an input."""
         scans = {file.resolve() for case in self.request.cases for file in case.files()}
@@ -217,12 +216,12 @@ class MaskFolder:
                 raise RunError("a mask would replace an input file", file=file, remedy=OTHER_OUTPUT)
         return {file: name for file, name in files.items() if file.exists()}
 
-    def _refuse_foreign(self, earlier: Mapping[Path, str], index: Index) -> None:
+    def _refuse_foreign(self, masks: Mapping[Path, str], index: Index) -> None:
         """Raises `RunError` for masks that are neither to be replaced nor a call's that is continued."""
         if self.existing == "replace":
             return
         continuing = self.existing == "continue"
-        foreign = [file for file, name in earlier.items() if not (continuing and name in index.earlier)]
+        foreign = [file for file, name in masks.items() if not (continuing and name in index.earlier)]
         if foreign:
             unlisted, instead = f", and {INDEX} does not list them", ", or --continue to predict what is missing"
             raise RunError(
@@ -232,12 +231,37 @@ class MaskFolder:
                 remedy=OTHER_OR_OVERWRITE + ("" if continuing else instead),
             )
 
-    def _expect(self, index: Index, name: str, case: Case, finished: Mapping[str, Any] | None) -> None:
+    def _remove(self, names: Collection[str], masks: Iterable[Path], outdated: Collection[str]) -> None:
+        """Remove masks, the files next to outdated ones, and what killed processes left of any of them."""
+        remove_unfinished(self.path, [f"{name}{suffix}" for name in names for suffix in self._suffixes])
+        for file in masks:
+            file.unlink()
+        remove_files(self.path, outdated)
+
+    def _expect(self, index: Index, job: FolderCase) -> None:
         """List a case, with what is known of it where an earlier call has finished it."""
-        seen = self.request.seen.get(case.id)
-        index.expect(name, case, mask=f"{name}{self._suffixes[0]}", seen=seen, how=self.how)
-        if finished is not None:
-            index.cases[name] = {**finished, **index.cases[name], "mask": finished["mask"]}
+        seen = self.request.seen.get(job.case.id)
+        index.expect(job.name, job.case, mask=f"{job.name}{self._suffixes[0]}", seen=seen, how=self.how)
+        if job.earlier is not None and job.is_finished:
+            index.cases[job.name] = {**job.earlier, **index.cases[job.name], "mask": job.earlier["mask"]}
+
+    def _finish(
+        self, index: Index, journal: Journal, outcomes: list[CaseOutcome[PredictedCase]]
+    ) -> tuple[list[CaseOutcome[PredictedCase]], str]:
+        """Write the index and the label colors. Gives the outcomes, corrected by what the journal knows of them, and
+        why the index could not be updated, if cases failed too. Raises `OSError` if only that went wrong."""
+        try:
+            with index_lock(self.path):
+                outcomes = _with_finished(outcomes, journal)
+                index.write()
+                journal.remove()
+            if values(outcomes) and self.mask_format == "nifti" and not self.request.of_images:
+                write_label_colors(self.path, self.made_by.scheme.classes)  # other files hold their colors
+        except OSError as error:  # on a full disk the index written before the work stays
+            if not failures(outcomes):
+                raise
+            return outcomes, reason_of(error)
+        return outcomes, ""
 
 
 def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-MASK_FORMATS = ("nifti", "dicom-seg")
+from segcct.errors import ConfigError
+
+FormatName = Literal["nifti", "dicom-seg"]
+MASK_FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 """Formats that may be asked for."""
 
 
@@ -12,11 +16,15 @@ MASK_FORMATS = ("nifti", "dicom-seg")
 class MaskOptions:
     """What is written of each case."""
 
-    mask_format: str = "nifti"
-    """One of `MASK_FORMATS`: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images."""
+    mask_format: FormatName = "nifti"
+    """`nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images."""
     keep_largest: bool = False
     """Keep only the largest component of each class."""
     probabilities: bool = False
     """Write the probabilities of each class too; see probability_files.py."""
     anonymize: bool = False
     """Name masks by hashed ids; what names a file or an id then goes to sources.json."""
+
+    def __post_init__(self) -> None:
+        if self.mask_format not in MASK_FORMATS:
+            raise ConfigError("no such format of masks", found=self.mask_format, expected=", ".join(MASK_FORMATS))

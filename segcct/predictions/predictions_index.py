@@ -1,6 +1,6 @@
 """predictions.json: the masks of a folder by case, how they were predicted, and how their files were read.
 
-With hashed ids it names no file, folder or id; those are in sources.json in the same folder, with the key of the hash.
+With hashed ids it names no file, folder or id; those are in sources.json in the same folder (sources_file.py).
 Several processes may predict other cases each into one folder: each merges its entries into the file under a lock when
 it begins and when it ends. What they finish in between is in their journals (case_journal.py).
 """
@@ -15,26 +15,23 @@ from typing import Any
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.errors import DataError, RunError, SegcctError
+from segcct.errors import RunError, SegcctError
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, OTHER_OUTPUT
-from segcct.files.file_names import absolute
+from segcct.files.file_names import absolute, spelled_as
 from segcct.files.json_file import read_object, write_json
-from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
-from segcct.files.pseudonyms import KEY_BYTES, new_key, pseudonym
+from segcct.files.pseudonyms import new_key, pseudonym
 from segcct.files.remote_file import address_of, is_uri
 from segcct.model_card import SchemeCard
-from segcct.predictions.case_files import MEMBERSHIPS, PROBABILITIES, files_of_cases
 from segcct.predictions.case_journal import Journal, journals_in
-from segcct.predictions.case_tables import cases_in, merge_rows
+from segcct.predictions.case_tables import merge_rows
 from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.predictions_record import StoredPredictions
-from segcct.provenance import invocation, provenance, versions
+from segcct.predictions.sources_file import SOURCES, move_to_sources, read_key, read_sources
+from segcct.provenance import provenance, versions
 
 INDEX = "predictions.json"
-SOURCES = "sources.json"
 LOCK = ".index.lock"
-NOTE = "names patients, files and folders: not to be shared with the anonymized masks"
 
 
 @dataclass
@@ -92,16 +89,19 @@ class Index:
         """Names are hashed ids."""
         return self.key is not None
 
-    def name_of(self, case: Case) -> str:
-        """What the mask of a case is called: its id, or a hash of it."""
-        return case.id if self.key is None else pseudonym(case.id, self.key)
+    def named(self, cases: Sequence[Case]) -> dict[str, Case]:
+        """The cases by what their masks are called: their ids or hashes of them, spelled as by an earlier call."""
+        if self.key is not None:
+            return {pseudonym(case.id, self.key, self.earlier): case for case in cases}
+        names = spelled_as([case.id for case in cases], self.earlier)
+        return {names[case.id]: case for case in cases}
 
     def _stored(self) -> dict[str, Any]:
         """The current content of the file, of the same model; see `open`."""
         file, remedy = self.folder / INDEX, OTHER_OR_OVERWRITE
         # Read before the file: a row leaves its journal only once the file, which is replaced as a whole, holds it. So
         # what is read without the lock lacks no finished case.
-        rows = self._rows_of_others()
+        rows = self.rows_of_others()
         if not file.is_file():
             return {}
         try:
@@ -147,46 +147,6 @@ class Index:
         else:
             self.cases[name]["channels"] = channels
 
-    def finished(
-        self, names: Collection[str], how: Mapping[str, Any], *, suffixes: Sequence[str], tables: Sequence[str] = ()
-    ) -> dict[str, Mapping[str, Any]]:
-        """Name -> entry of the cases that an earlier call finished under the same settings, as far as can be said
-        without reading their files.
-
-        Args:
-            names: the cases in question.
-            how: as for `expect`.
-            suffixes: how their files may end.
-            tables: the tables that must hold rows of their masks.
-        """
-        rows = self._rows_of_others()
-        digests = [
-            {name: row["digest"] for name, row in rows.items() if table in row.get("tables", {})}
-            | cases_in(self.folder, table)
-            for table in tables
-        ]
-        files = files_of_cases(self.folder, names)
-        return {
-            name: {**entry, "files": files.get(name, [])}
-            for name, entry in self.listed(names, how, suffixes=suffixes).items()
-            if entry.get("digest")
-            and entry.get("input")
-            and all(digest.get(name) == entry["digest"] for digest in digests)
-            and _has_its_files(entry, how, files.get(name, []))
-        }
-
-    def listed(
-        self, names: Collection[str], how: Mapping[str, Any], *, suffixes: Sequence[str]
-    ) -> dict[str, Mapping[str, Any]]:
-        """As `finished`, also the cases that the earlier call did not finish."""
-        return {
-            name: entry
-            for name, entry in self.earlier.items()
-            if name in names
-            and entry["mask"].removeprefix(name) in suffixes
-            and all(entry.get(key) == value for key, value in how.items())
-        }
-
     def _reading(self) -> dict[str, Any]:
         """The data section; with hashed ids, patterns that are file names are replaced by `*`."""
         section = self.data.model_dump(mode="json")
@@ -194,7 +154,7 @@ class Index:
             section["channels"] = dict.fromkeys(section["channels"], "*")
         return section
 
-    def _rows_of_others(self) -> dict[str, dict[str, Any]]:
+    def rows_of_others(self) -> dict[str, dict[str, Any]]:
         """Name -> row of what other calls have finished since predictions.json was written."""
         return {name: row for journal in self._others() for name, row in journal.rows().items()}
 
@@ -230,31 +190,15 @@ class Index:
         rows = {**({} if self.journal is None else self.journal.rows()), **self.rows}
         own = {name: _merged(entry, rows.get(name)) for name, entry in self.cases.items()}
         cases = {name: dict(entry) for name, entry in sorted({**stored.get("cases", {}), **own}.items())}
-        unmerged = {name: row for name, row in self._rows_of_others().items() if name in cases}
+        unmerged = {name: row for name, row in self.rows_of_others().items() if name in cases}
         tables = {name: row.get("tables", {}) for name, row in {**unmerged, **rows}.items()}
         merge_rows(self.folder, tables, listed=cases, drop=self.outdated, private=not self.anonymized)
-        if self.anonymized:
-            self._move_to_sources(cases)
+        if self.key is not None:
+            move_to_sources(cases, self.folder, self.key, self.data.root, self.sources)
         content = self._content(cases, stored.get("selection", self.selection))
         write_json(self.folder / INDEX, content, private=not self.anonymized)
         for journal in ended:
             journal.remove()
-
-    def _move_to_sources(self, cases: Mapping[str, dict[str, Any]]) -> None:
-        """Write what the entries of predictions.json must not say to sources.json."""
-        sources = {**read_sources(self.folder), **self.sources}
-        for name, entry in cases.items():
-            digest = entry.pop("input", None)  # it would link a scan to its mask
-            if digest and name in sources:
-                sources[name] = {**sources[name], "input": digest}
-        hidden = {
-            "note": NOTE,
-            "key": self.key,
-            "root": absolute(self.data.root),
-            "command": invocation(),
-            "cases": {name: sources[name] for name in cases if name in sources},
-        }
-        write_json(self.folder / SOURCES, hidden, private=True)
 
     def _content(self, cases: Mapping[str, Any], selection: str | None) -> dict[str, Any]:
         """What predictions.json holds; `selection` is that of the earlier calls."""
@@ -280,14 +224,6 @@ def _merged(entry: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str
     return {**entry, **{key: value for key, value in (row or {}).items() if key != "tables"}}
 
 
-def _has_its_files(entry: Mapping[str, Any], how: Mapping[str, Any], existing: Sequence[str]) -> bool:
-    """Whether all files next to the mask exist, where such files are asked for."""
-    if not any(how.get(name) for name in (PROBABILITIES, MEMBERSHIPS)):
-        return True
-    files = entry.get("files")
-    return bool(existing) and isinstance(files, list) and all(file in existing for file in files)
-
-
 def index_lock(folder: Path) -> AbstractContextManager[None]:
     """Held while the index or quality.csv of a folder is read, changed and written; not during prediction."""
     return waiting(folder / LOCK)
@@ -296,28 +232,3 @@ def index_lock(folder: Path) -> AbstractContextManager[None]:
 def is_anonymized(content: Mapping[str, Any]) -> bool:
     """Whether a predictions.json or summary.json says that its cases are named by hashed ids."""
     return bool(content.get("anonymized"))
-
-
-def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
-    """Name of a mask -> id and files of its case; empty if sources.json was removed, or is damaged."""
-    try:
-        cases: dict[str, dict[str, Any]] = read_object(folder / SOURCES)["cases"]
-        return dict(cases) if all(are_channels(entry["channels"]) for entry in cases.values()) else {}
-    except (DataError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def are_channels(channels: Any) -> bool:
-    """Whether a value read from a file is a mapping from channels to lists of file names."""
-    if not isinstance(channels, dict) or not all(isinstance(files, list) for files in channels.values()):
-        return False
-    return all(isinstance(file, str) and len(file) <= LONGEST_NAME for files in channels.values() for file in files)
-
-
-def read_key(folder: Path) -> str | None:
-    """The key of a folder's hashed names; None if there is none."""
-    try:
-        key = str(read_object(folder / SOURCES)["key"])
-        return key if len(bytes.fromhex(key)) == KEY_BYTES else None
-    except (DataError, ValueError, KeyError):
-        return None

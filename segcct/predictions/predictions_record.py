@@ -79,5 +79,7 @@ class StoredTable(PredictionsRecord):
     """`train` and `val` -> images that the model was trained or selected on."""
     failed: list[FileName] | None = None
     """Images that could not be read, and are not in the table."""
+    digests: dict[FileName, str] | None = None
+    """Image -> digest of its pixels, which copies share."""
     model: FileName | None = None
     """The model's folder."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from segcct.datasets.split_record import Splits
 from segcct.errors import RunError, SplitError
+from segcct.files.file_names import spelled_as
 from segcct.plurals import counted
 from segcct.progress import say
 
@@ -38,9 +39,9 @@ def read_splits(files: Sequence[Path], needed: str | None) -> dict[Path, Splits]
 
 
 def ids_of_split(
-    splits: Mapping[Path, Splits], split: str, found: Container[str], *, source: Path, noun: str
+    splits: Mapping[Path, Splits], split: str, found: Collection[str], *, source: Path, noun: str
 ) -> tuple[str, ...]:
-    """The ids of one split of the runs, all of which are to be predicted.
+    """The ids of one split of the runs, all of which are to be predicted, spelled as below `source`.
 
     Args:
         splits: file -> splits of a run; at least one.
@@ -62,9 +63,11 @@ def ids_of_split(
                 remedy="Predict with one of the models, or leave --split out",
             )
     if not ids:
-        raise SplitError(f"split {split} is empty", file=file)
-    missing = [name for name in ids if name not in found]
+        remedy = "Predict with --split val, or cross-validate" if split == "test" else None
+        raise SplitError(f"split {split} is empty", file=file, remedy=remedy)
+    spelled = spelled_as(ids, found)
+    missing = [name for name in ids if spelled[name] not in found]
     if missing:
         problem = f"{counted(len(missing), noun)} of split {split} cannot be found"
         raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")
-    return tuple(ids)
+    return tuple(spelled.values())

@@ -17,7 +17,7 @@ from segcct.images.content_digest import files_of
 from segcct.plurals import counted, sized
 from segcct.predictions.mask_folder import Predictions
 from segcct.predictions.prediction_request import Request
-from segcct.predictions.predictions_index import read_sources
+from segcct.predictions.sources_file import read_sources
 from segcct.predictions.tracked_case import Span
 from segcct.progress import duration
 
@@ -42,7 +42,8 @@ def time_estimate(
         output: where their masks would go; the folder of the timed ones is made there or near it, so that workers see
             it.
         predict: (some of the cases, folder) -> their masks, as the whole prediction would be run.
-        untried: those of the cases that are timed; default: all, also those that failed before.
+        untried: those of the cases that may be timed; default: all, also those that failed before. Incomplete ones are
+            not.
         workers: the number of processes that predict, now: a cluster grows while it works.
         at_a_time: cases that each of them has at a time, which share batches.
 
@@ -55,7 +56,8 @@ def time_estimate(
     known = [size for size in sizes.values() if size is not None]
     usual = sum(known) / len(known) if any(known) else 1.0
     weights = {name: usual if size is None else float(size) for name, size in sizes.items()}
-    by_size = sorted(untried or request.cases, key=lambda case: weights[case.id])
+    complete = [case for case in untried or request.cases if case.error is None]
+    by_size = sorted(complete or request.cases, key=lambda case: weights[case.id])
     timed = _spread(by_size, max(_TIMED, workers() * at_a_time))
     place = output.absolute()
     parent = next(folder for folder in (place, *place.parents) if folder.is_dir())

@@ -108,11 +108,11 @@ class TrackedWork:
     def __call__(self, job: FolderCase) -> PredictedCase:
         """The case with its mask: the existing one, if it and the files it was made from are unchanged, else a new one.
 
-        Files of the earlier call that are not kept are removed, even if the case fails: those of a finished case once
-        its input or mask proves to be another one, so that they do not outlive a process that dies, and others at the
-        end. They are only removed if they are still the same: another attempt of this call, such as a copy of its task,
-        may have replaced them. A finished case whose input cannot be fetched or read keeps them, since nothing says
-        that the input has changed.
+        Files of the earlier call that are not kept are removed, even if the case fails. Those of a finished case go as
+        soon as its input or mask proves to have changed, so that they do not outlive a process that dies; others go at
+        the end. A file that has been replaced meanwhile, by another attempt of this call such as a copy of its task,
+        stays. A finished case whose input cannot be fetched or read keeps its files, since nothing says that the input
+        has changed.
         """
         began, folder = time.monotonic(), self.journal.folder
         self.journal.require_here()
@@ -190,7 +190,9 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
 
 
 def input_digest(case: Case) -> str:
-    """Digest of the files that a prediction reads. Raises `DataError` where one cannot be read."""
+    """Digest of the files that a prediction reads. Raises `DataError` where one is missing or cannot be read."""
+    if case.error is not None:
+        raise case.error
     return content_digest([file for files in (*case.channels.values(), case.mask or ()) for file in files])
 
 

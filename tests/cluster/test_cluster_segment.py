@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ def test_the_status_of_a_cohort_reads_only(
     output, options = tmp_path / "out", ("--centers", "cohort")
     run(cohort, output, *options, "--shard", "1/3")
     with monkeypatch.context() as patched:
-        patched.setattr("segcct.cluster.cluster_run.fit_cohort", None)
+        patched.setattr("segcct.cluster.common_centers.fit_cohort", None)
         assert status(capsys, cohort, output, *options) == "1 of 3 cases finished, 0 failed, 2 missing"
         assert status(capsys, cohort, tmp_path / "none", *options) == "0 of 3 cases finished, 0 failed, 3 missing"
         assert not (tmp_path / "none").exists()
@@ -396,6 +397,19 @@ def test_centers_of_another_number_are_refused(
     assert "found 3 centers of 1 coordinates by fuzzy-kmeans; expected 3 of 1 by kmeans" in said
 
 
+def test_centers_of_the_same_channels_in_another_order_are_refused(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        t1 = Volume.load(cohort / f"c{seed}" / "t1.nii.gz")
+        t1.with_array(-t1.array).save(cohort / f"c{seed}" / "t2.nii.gz")
+    run(cohort, tmp_path / "all", "--centers", "cohort", "--channels", "t1", "t2")
+    options = ("--centers", tmp_path / "all" / "centers.json", "--channels")
+    run(cohort, tmp_path / "same", *options, "t1", "t2")
+    said = refused(capsys, cohort, tmp_path / "o", *options, "t2", "t1")
+    assert "fitted to these channels in another order (found t1, t2; expected t2, t1)" in said
+
+
 @pytest.fixture(params=["cct_unet_t", "masked/cct_unet_t"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """An untrained network of one channel: a segmenter, or the encoder of a pre-training."""
@@ -427,6 +441,45 @@ def test_centers_of_other_points_are_refused(
     content = json.loads(centers.read_text())
     centers.write_text(json.dumps({**content, "model": "f" * 64}))
     assert "different model (found model ffff" in refused(capsys, cohort, tmp_path / "o", "--centers", centers)
+
+
+def test_a_folder_that_cannot_be_read_costs_only_the_cases_in_it(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How the others are read is seen by their names; with --anonymize nothing names it."""
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path) == cohort / "c1":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert str(cohort / "c1") in refused(capsys, cohort, tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.nii.gz")) == ["c0.nii.gz", "c2.nii.gz"]
+    command = ["cluster-segment", "--input", str(cohort), "--output", str(tmp_path / "hashed"), "--anonymize"]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "could not be read" in error
+    assert "c1" not in error
+    assert main([*command, "--status"]) == 0
+    assert "c1" not in "".join(capsys.readouterr())
+    for name in ("c0", "c2"):
+        (cohort / name / "t1.nii.gz").write_bytes(b"damaged")
+    command += ["--centers", "cohort", "--overwrite"]
+    assert main(command) == 1
+    assert "none of the cases can be read (found a file is missing or cannot be read)" in capsys.readouterr().err
+
+
+def test_masks_of_another_preparation_are_no_finished_cases(
+    model: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights are the same, but model.json was edited."""
+    run(cohort, tmp_path / "o", "--model", model)
+    content = json.loads((model / "model.json").read_text())
+    content["data"]["orientation"] = "native"
+    (model / "model.json").write_text(json.dumps(content))
+    assert "another model's predictions" in refused(capsys, cohort, tmp_path / "o", "--model", model, "--continue")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def test_a_combiner_changes_nothing(scans: list[Path]) -> None:
 def test_images_are_counted(tmp_path: Path) -> None:
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) // 2
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    histogram = streaming.reduced(streaming.mapped([f"{tmp_path / 'a.png'}\n"], None))
+    lines = [f"{tmp_path / 'a.png'}\r\n", "\r\n"]  # as a list written on Windows
+    histogram = streaming.reduced(streaming.mapped(lines, None))
     assert dict(zip(histogram.values, histogram.counts, strict=True)) == dict.fromkeys(range(6), 2)
 
 

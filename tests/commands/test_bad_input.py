@@ -187,15 +187,8 @@ def test_prediction_of_a_damaged_case_leaves_no_mask(trained, case, tmp_path, ca
 
 
 def test_an_old_mask_never_passes_for_a_new_one(trained, case, tmp_path, capsys):
-    arguments = [
-        "predict",
-        "--model",
-        str(trained / "best"),
-        "--input",
-        str(case.parent),
-        "--output",
-        str(tmp_path / "o"),
-    ]
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(case.parent)]
+    arguments += ["--output", str(tmp_path / "o")]
     assert main(arguments) == 0
     assert main(arguments) == 1
     assert "--overwrite" in capsys.readouterr().err
@@ -235,7 +228,7 @@ def test_a_damaged_model_is_refused(trained, case, tmp_path, capsys, damage, wor
     assert not (tmp_path / "out").exists()
 
 
-def test_a_side_without_its_splits_file(trained, case, tmp_path, capsys):
+def test_a_split_without_its_file(trained, case, tmp_path, capsys):
     best = shutil.copytree(trained / "best", tmp_path / "alone" / "best")
     arguments = ["predict", "--model", str(best), "--input", str(case.parent), "--split", "test"]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 1
@@ -349,20 +342,8 @@ def test_an_interrupted_prediction_says_what_is_missing(trained, phantom, tmp_pa
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(phantom), "--output", str(tmp_path / "o")]
     assert main(arguments) == 130
     assert len(list((tmp_path / "o").glob("*.nii.gz"))) == 1
-    assert (
-        main(
-            [
-                "evaluate",
-                "--prediction",
-                str(tmp_path / "o"),
-                "--reference",
-                str(phantom),
-                "--output",
-                str(tmp_path / "e"),
-            ]
-        )
-        == 1
-    )
+    scored = ["evaluate", "--prediction", str(tmp_path / "o"), "--reference", str(phantom)]
+    assert main([*scored, "--output", str(tmp_path / "e")]) == 1
     assert "has a reference but no prediction" in capsys.readouterr().err
 
 

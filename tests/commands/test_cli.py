@@ -1,4 +1,4 @@
-"""The command line itself: help, usage errors, exit codes, the scripts' doors."""
+"""The command line itself: help, usage errors, exit codes, and the scripts."""
 
 from __future__ import annotations
 
@@ -193,6 +193,9 @@ ORDINARY = {
     "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "models: too little memory\n"),
     "no memory for an array": (MemoryError(), "models: too little memory\n"),
     "no memory for a tensor": (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), "too little memory\n"),
+    "a GPU that others have filled": (RuntimeError("CUDA error: out of memory\nCompile with"), "too little memory\n"),
+    "no memory on MPS": (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), "too little memory\n"),
+    "no memory for cuBLAS": (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), "too little memory\n"),
 }
 
 
@@ -236,7 +239,7 @@ def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
-def test_scripts_are_doors_to_commands(script, monkeypatch, capsys):
+def test_scripts_are_thin_wrappers_of_commands(script, monkeypatch, capsys):
     file = ROOT / "scripts" / script
     monkeypatch.setattr(sys, "argv", [str(file), "--help"])
     with pytest.raises(SystemExit) as ended:

@@ -72,7 +72,7 @@ def test_the_run_folder_is_whole(trained):
     assert {stat.S_IMODE(picture.stat().st_mode) for picture in drawn} == {0o600}  # they name patients
 
 
-def test_selection_never_sees_the_test_side(trained):
+def test_selection_never_sees_the_test_split(trained):
     splits = Splits.load(trained / "splits.json")
     assert load_card(trained / "best").selected_on["cases"] == len(splits.val)
     pictures = {path.stem for path in (trained / "pictures").iterdir()}
@@ -135,7 +135,7 @@ def test_evaluation_and_report(predicted, phantom, tmp_path, capsys):
     assert "NaN" not in page
 
 
-def test_python_door_gives_the_same_mask(trained, predicted, phantom):
+def test_the_python_api_gives_the_same_mask(trained, predicted, phantom):
     file = next(iter(sorted(predicted.glob("*.nii.gz"))))
     case = file.name.removesuffix(".nii.gz")
     channels = {
@@ -182,6 +182,8 @@ def test_resume_takes_its_config_from_the_run(trained, tmp_path):
     assert settings.load(SegmentationConfig, run / "config.yaml").train.epochs == 3
 
 
+STEPS = re.compile(r"s per step measured here; about \d+ \w+ of training steps")
+"""What a dry run says of the time."""
 TWO_CASES = {"data__split__val": "0.4", "train__epochs": "1"}
 """To validate on, one for each of two processes."""
 
@@ -216,16 +218,9 @@ def test_torchrun(phantom, tmp_path):
     check_validation(tmp_path / "small")
 
 
-def test_the_next_command_names_a_side_that_has_cases(phantom, tmp_path, capsys):
-    command = training_command(phantom, tmp_path, data__split__test="0", train__epochs="1", train__slices_per_epoch="8")
-    assert main(command) == 0
-    assert "--split val" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("given", [{}, {"train__slices_per_epoch": "null"}])
-def test_dry_run_estimates_the_time_also_where_slices_are_counted(phantom, tmp_path, capsys, given):
-    assert main([*training_command(phantom, tmp_path, **given), "--dry-run"]) == 0
-    assert re.search(r"s per step measured here; about \d+ \w+ of training steps", capsys.readouterr().out)
+def test_dry_run_estimates_the_time_also_where_slices_are_counted(phantom, tmp_path, capsys):
+    assert main([*training_command(phantom, tmp_path, train__slices_per_epoch="null"), "--dry-run"]) == 0
+    assert STEPS.search(capsys.readouterr().out)
 
 
 def test_dry_run_counts_the_slices_that_training_would_show(phantom, trained):
@@ -242,14 +237,13 @@ def test_dry_run_writes_nothing(phantom, tmp_path, capsys):
     assert main([*arguments, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == f"next: {shlex.join(['segcct', *arguments])}"
-    for word in ("image_size: 64", "parameters", "train 4 cases", "memory", "s per step"):
+    for word in ("image_size: 64", "parameters", "train 4 cases", "memory"):
         assert word in shown
+    assert STEPS.search(shown)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["swin_unet_tiny", "unet"])
-def test_another_network_is_one_flag_away(phantom, tmp_path, name):
-    small = {"data__image_size": "32", "train__slices_per_epoch": "4", "train__batch_size": "2", "train__ema": "0"}
-    small |= {"train__optimizer": "sgd", "train__momentum": "0"}  # no copies of 31 million weights
-    assert main(training_command(phantom, tmp_path, model__name=name, train__epochs="1", **small)) == 0
-    assert load_card(tmp_path / "small" / "best").architecture.name == name
+def test_another_network_is_one_flag_away(phantom, tmp_path):
+    small = {"data__image_size": "32", "train__epochs": "1", "train__slices_per_epoch": "4", "train__batch_size": "2"}
+    assert main(training_command(phantom, tmp_path, model__name="unet_16", **small)) == 0
+    assert load_card(tmp_path / "small" / "best").architecture.name == "unet_16"

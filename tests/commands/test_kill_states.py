@@ -200,6 +200,6 @@ def test_a_full_disk_ends_a_training_in_one_line_that_names_the_run(run, monkeyp
         sync(written)
 
     monkeypatch.setattr(atomic_file, "_sync", refuse)
-    with pytest.raises(StorageError, match=rf"^{run.path}: No space left on device \(found .* MB free"):
+    with pytest.raises(StorageError, match=rf"^{run.path}: No space left on device \(found .*B free"):
         fit(toy_task.ToyTask(), run, TRAIN, seed=0)
     assert not list(run.path.glob(".*-part-*"))

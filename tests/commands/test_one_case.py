@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,17 +18,19 @@ from segcct.comparison import comparison_run as comparison
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, scheme_of
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError
 from segcct.inference.cycle import Cycles
 from segcct.predictions import folder_prediction as folder
 from segcct.predictions.case_tables import CaseTable
 from segcct.predictions.folder_prediction import predict_folder
-from segcct.predictions.prediction_request import Request
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import Request, resolve
 from segcct.preparation import cached_cases as prepare
 from segcct.quality import calibration_run as calibrate
 from segcct.quality.quality_table import written_estimates
 from tests.support.hostile_world import SCANS, write_scans
-from tests.support.toy_pair import loaded_case, painter, predictor
+from tests.support.toy_pair import class_filler, loaded_case, predictor
 
 BUG = r"a: unexpected KeyError: 'spacing'\. This is a bug of segcct: please report it with the traceback that --debug"
 
@@ -96,7 +99,7 @@ def test_quality(request_of_two, tmp_path):
 def test_compare(request_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "compare_case", failing_at("a", comparison.compare_case))
     with pytest.raises(DataError, match=f"(?s)1 of 2 cases failed; the others are in .*{BUG}"):
-        comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
+        comparison.write_comparison(Cycles(predictor(), class_filler()), request_of_two, tmp_path / "out", slices=2)
     assert list(json.loads((tmp_path / "out" / "report.json").read_text())["cases"]) == ["b"]
 
 
@@ -139,3 +142,51 @@ def test_debug_shows_the_traceback_of_a_case(data, tmp_path, monkeypatch, capsys
     with pytest.raises(DataError):
         main(["check", "--config", str(tmp_path / "c.yaml"), "--debug"])
     assert "KeyError: 'spacing'" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_costs_only_the_cases_in_it(tmp_path, monkeypatch, capsys):
+    scans, of, scandir = tmp_path / "scans", predictor(), os.scandir
+    for name in ("a", "b"):
+        loaded_case().grid.save(scans / name / "ct.nii.gz")
+
+    def refused(path: str | Path) -> object:
+        if Path(path) == scans / "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    request = resolve(of.card, scans)
+    left_out = "1 file or folder could not be read, and what the input holds there is left out"
+    assert capsys.readouterr().err == f"{left_out}\n"
+    predictions = predict_folder(of, request, tmp_path / "p")
+    assert [mask.name for mask in predictions.masks] == ["a.nii.gz"]
+    named = f"{scans / 'b'}: the folder cannot be read (found Permission denied)"
+    assert predictions.problem.startswith(f"{left_out}:\n  - {named}")
+    assert predict_folder(of, request, tmp_path / "q", MaskOptions(anonymize=True)).problem == left_out
+    Splits(("a",), ()).save(tmp_path / "splits.json")
+    assert resolve(of.card, scans, splits_files=[tmp_path / "splits.json"], split="train").unread == ()
+    (scans / "a" / "ct.nii.gz").unlink()
+    with pytest.raises(DataError, match=re.escape(named)):
+        resolve(of.card, scans)
+
+
+def test_a_case_that_lacks_a_channel_fails_alone_and_keeps_the_mask_it_has(tmp_path, capsys):
+    scans, of = tmp_path / "scans", predictor(channels={"ct": "ct.nii.gz"}, label="seg.nii.gz")
+    for name in ("a", "b", "c"):
+        loaded_case().grid.save(scans / name / "ct.nii.gz")
+        loaded_case().grid.save(scans / name / "seg.nii.gz")
+    (scans / "b" / "ct.nii.gz").unlink()
+    predictions = predict_folder(of, resolve(of.card, scans), tmp_path / "p")
+    assert [mask.name for mask in predictions.masks] == ["a.nii.gz", "c.nii.gz"]
+    assert "incomplete: 1 of 3 cases\n" in capsys.readouterr().err
+    assert predictions.problem.startswith("1 of 3 cases failed and got no new mask:")
+    assert f"{scans / 'b'}: channel ct is missing (found seg.nii.gz; expected ct.nii.gz)" in predictions.problem
+    (scans / "c" / "ct.nii.gz").unlink()
+    continued = predict_folder(of, resolve(of.card, scans), tmp_path / "p", existing="continue")
+    assert continued.problem.startswith("2 of 3 cases failed and got no new mask:")
+    entries = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
+    assert [entry["status"] for entry in entries.values()] == ["done", "failed", "done"]
+    assert (tmp_path / "p" / "c.nii.gz").is_file()
+    (scans / "a" / "ct.nii.gz").unlink()
+    with pytest.raises(DataError, match="channel ct is missing"):
+        resolve(of.card, scans)

@@ -31,7 +31,7 @@ from segcct.predictions.quality_rows import COLUMNS, read_rows
 from segcct.quality.quality_table import written_estimates
 from segcct.run_folder import RunFolder
 from segcct.training.session import locked_run
-from tests.support.toy_pair import card, data_section, loaded_case, predictor
+from tests.support.paired_scans import paired_predictor, write_paired
 
 ROOT = Path(__file__).parents[2]
 CASES = ("a", "b", "c", "d")
@@ -65,20 +65,12 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture
 def scans(tmp_path) -> Path:
-    root = tmp_path / "scans"
-    root.mkdir()
-    for name in CASES:
-        case = loaded_case()
-        case.grid.save(root / f"{name}_ct.nii.gz")
-        case.grid.with_array(case.label).save(root / f"{name}_seg.nii.gz")
-    return root
+    return write_paired(tmp_path / "scans", CASES)
 
 
 @pytest.fixture
 def model() -> Predictor:
-    data = data_section(layout="paired", channels={"ct": "{id}_ct.nii.gz"}, label="{id}_seg.nii.gz")
-    plain = predictor()
-    return Predictor(plain.network, card("segmentation", data, weights_sha256="a"), plain.how)
+    return paired_predictor(weights_sha256="a")
 
 
 @pytest.mark.parametrize("anonymize", [False, True])

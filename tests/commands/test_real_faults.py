@@ -62,7 +62,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return text
 
 
-@pytest.mark.parametrize("kilobytes", [4, 8, 12])
+@pytest.mark.parametrize("kilobytes", [4, 12])
 def test_a_full_disk_leaves_whole_masks_and_with_room_the_rest_is_predicted(
     kilobytes: int, disk: Callable[[int], Path], trained: Path, phantom: Path, undisturbed: dict[str, bytes],
     capsys: pytest.CaptureFixture[str],

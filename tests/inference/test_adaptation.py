@@ -17,8 +17,9 @@ from segcct.inference import adaptation
 from segcct.inference.adaptation import Adaptation
 from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
+from segcct.inference.mean_over_views import over_views
 from segcct.inference.predictor import Predictor
-from segcct.inference.views import VIEWS, over_views
+from segcct.inference.views import VIEWS
 from segcct.metrics import dice
 from segcct.model_card import load_card
 from segcct.models.zoo import create_model
@@ -67,7 +68,7 @@ def test_methods_are_read(text, expected):
 @pytest.mark.parametrize("text", ["statistic", "statistics:2", "statistics:x", "image:0.5", "", "image,,model"])
 def test_other_methods_are_refused(text):
     with pytest.raises(ModelError, match=r"no such adaptation.*statistics:0\.4"):
-        Adaptation.parse(text)
+        replace(HOW, adapt=text)
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 16])

@@ -25,14 +25,14 @@ from segcct.models.zoo import create_model
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.prediction_request import resolve
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
-from tests.support.toy_pair import SIDE, Nearest, card, data_section, loaded_case, painter, save_painter
+from tests.support.toy_pair import SIDE, Nearest, card, class_filler, data_section, loaded_case, save_class_filler
 
 HOW = InferenceSettings(batch_size=2, device="cpu", precision="fp32", adapt="model")
 
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory) -> Path:
-    return save_painter(tmp_path_factory.mktemp("painter") / "best")
+    return save_class_filler(tmp_path_factory.mktemp("class_filler") / "best")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ def segmenter(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def frozen(generator) -> Generator:
-    return load_frozen(generator, data_section(), painter().scheme)
+    return load_frozen(generator, data_section(), class_filler().scheme)
 
 
 @pytest.fixture(scope="module")
 def case() -> PreparedCase:
-    made = painter()
+    made = class_filler()
     return prepare_case(loaded_case(), made.preparation, made.scheme)
 
 

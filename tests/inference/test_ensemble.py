@@ -19,8 +19,9 @@ from segcct.images.volume import Volume
 from segcct.inference.ensemble import find_members
 from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
+from segcct.inference.mean_over_views import MeanOverViews
 from segcct.inference.predictor import Predictor
-from segcct.inference.views import VIEWS, MeanOverViews
+from segcct.inference.views import VIEWS
 from segcct.model_card import ModelCard, SchemeCard, save_model
 from segcct.models.zoo import create_model
 from segcct.predictions.folder_prediction import predict_folder

@@ -126,7 +126,7 @@ FORMS = {
 def test_the_mask_lies_exactly_on_its_scan(tmp_path: Path, form: str, orientation: str) -> None:
     model = predictor(orientation=orientation, channels={"ct": "scan*"})
     for seed in range(PER_FORM // 2):
-        rng = np.random.default_rng([seed, len(form), len(orientation)])
+        rng = np.random.default_rng([seed, list(FORMS).index(form), len(orientation)])
         index = classes(rng)
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -144,7 +144,7 @@ def test_segments_lie_exactly_on_their_scan(tmp_path: Path, form: str) -> None:
 
     model = predictor(channels={"ct": "scan*"})
     for seed in range(PER_FORM // 2):
-        rng = np.random.default_rng([seed, len(form), 3])
+        rng = np.random.default_rng([seed, list(FORMS).index(form), 3])
         index = classes(rng)
         folder = tmp_path / str(seed)
         folder.mkdir()

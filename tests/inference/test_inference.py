@@ -130,6 +130,14 @@ def test_channels_must_be_those_of_the_model(scan):
         predictor().predict({"t1": scan})
 
 
+def test_files_and_arrays_are_refused_with_the_way_to_a_volume(scan):
+    for given in ("scan.nii.gz", scan.array, {"ct": scan.array}):
+        with pytest.raises(TypeError, match=r"Volume\.load\(file\).* in Volume\(array, affine, spacing_mm\)"):
+            predictor().predict(given)
+    with pytest.raises(TypeError, match="not ndarray"):
+        predictor().predict(scan, mask=scan.array > 0)
+
+
 def test_channels_must_share_a_grid(scan):
     other = Volume(scan.array, scan.affine + np.diag([0, 0, 0.1, 0]), scan.spacing_mm, None, None)
     with pytest.raises(GeometryError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ from torch import nn
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import GeometryError, ModelError
+from segcct.export import backends
 from segcct.inference.batched_inference import in_batches, padded_pixels
+from segcct.inference.inference_choices import BACKENDS, PROTOCOLS, ViewsName
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import (
     OrientationInferer,
@@ -22,6 +24,7 @@ from segcct.inference.inferers import (
     inferer_of,
 )
 from segcct.inference.predictor import Predictor
+from segcct.inference.views import VIEWS
 from segcct.model_card import ModelCard
 from segcct.quality.case_features import features_of_case
 from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, loaded_case, predictor
@@ -140,6 +143,12 @@ def test_an_unknown_way_to_run_a_network_is_refused_with_the_known_ones(option: 
     unknown: dict[str, Any] = {option: "Soft"}
     with pytest.raises(ModelError, match=f"no such {option} .found Soft; expected .*{expected}"):
         InferenceSettings(**unknown)
+
+
+def test_the_names_of_protocols_views_and_backends_are_those_of_what_they_run() -> None:
+    assert len({type(inferer_of(name, spatial_dims=2)) for name in PROTOCOLS}) == len(PROTOCOLS)
+    assert tuple(VIEWS) == get_args(ViewsName)
+    assert ("torch", *backends.BACKENDS) == BACKENDS
 
 
 @pytest.mark.parametrize(("side", "most", "expected"), [(256, 16, 16), (512, 16, 4), (512, 2, 2), (2048, 16, 1)])

@@ -23,8 +23,7 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts.volumes import read_image
 from segcct.errors import DataError
 from segcct.images import nifti
-from segcct.images.formats import read_header
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, read_header
 from segcct.inference import memory_estimate
 from segcct.inference.ensemble import common_card
 from segcct.inference.inference_settings import InferenceSettings

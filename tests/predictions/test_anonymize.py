@@ -23,10 +23,10 @@ from segcct.inference.predictor import Predictor
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.mask_options import MaskOptions
 from segcct.predictions.prediction_request import Request, resolve
-from segcct.predictions.predictions_index import read_key
+from segcct.predictions.sources_file import read_key
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
-from tests.support.toy_pair import card, data_section, loaded_case, predictor
+from tests.support.paired_scans import paired_predictor, write_paired
 
 SECRETS = ("JohnDoe", "JaneRoe", "hospital")
 
@@ -34,20 +34,12 @@ SECRETS = ("JohnDoe", "JaneRoe", "hospital")
 @pytest.fixture
 def of() -> Predictor:
     """A segmenter that was selected on one case."""
-    model = predictor()
-    data = data_section(layout="paired", channels={"ct": "{id}_ct.nii.gz"}, label="{id}_seg.nii.gz")
-    selected = {"metric": "val_dice", "value": 0.9, "cases": 1}
-    return Predictor(model.network, card("segmentation", data, selected_on=selected), model.how)
+    return paired_predictor(selected_on={"metric": "val_dice", "value": 0.9, "cases": 1})
 
 
 @pytest.fixture
 def scans(tmp_path, monkeypatch) -> Path:
-    root = tmp_path / "hospital"
-    root.mkdir()
-    for name in ("JohnDoe", "JaneRoe"):
-        one = loaded_case()
-        one.grid.save(root / f"{name}_ct.nii.gz")
-        one.grid.with_array(one.label).save(root / f"{name}_seg.nii.gz")
+    root = write_paired(tmp_path / "hospital", ("JohnDoe", "JaneRoe"))
     monkeypatch.setattr(sys, "argv", ["segcct", "predict", "--input", str(root)])
     return root
 
@@ -110,7 +102,7 @@ def test_references_without_a_mask_are_not_named_either(of, scans, tmp_path):
     predict_folder(of, Request(whole.cases[:1], whole.data), tmp_path / "p", MaskOptions(anonymize=True))
     evaluate(tmp_path / "p", scans, output=tmp_path / "e", allow_unmatched=True)
     assert_nobody_is_named(tmp_path / "e", but="files.json")
-    assert "Left out of every number" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
+    assert "Not scored: " in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
     assert_nobody_is_named(tmp_path / "r")
 
 
@@ -132,10 +124,7 @@ def test_the_same_patient_has_another_name_in_every_folder(of, scans, tmp_path):
 
 def test_the_order_of_cases_tells_nothing(of, scans, tmp_path, monkeypatch):
     """Neither the tables nor the times of the files follow the order of the ids."""
-    for place in range(6):
-        one = loaded_case()
-        one.grid.save(scans / f"P{place}_ct.nii.gz")
-        one.grid.with_array(one.label).save(scans / f"P{place}_seg.nii.gz")
+    write_paired(scans, [f"P{place}" for place in range(6)])
     made = []
     save = Volume.save
     monkeypatch.setattr(Volume, "save", lambda mask, path: (made.append(Path(path).name), save(mask, path)))

@@ -32,12 +32,13 @@ from segcct.files.table_file import read_rows_of, write_records
 from segcct.images.content_digest import content_digest
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
-from segcct.model_card import Architecture, save_model
+from segcct.model_card import Architecture, SchemeCard, save_model
 from segcct.models.zoo import create_model
 from segcct.predictions import folder_prediction as folder
 from segcct.predictions import outcome_table, predictions_index, tracked_case
 from segcct.predictions.case_journal import Journal, new_journal
 from segcct.predictions.case_tables import CaseTable
+from segcct.predictions.finished_cases import finished_cases
 from segcct.predictions.folder_prediction import CaseLoop, PredictCase, predict_folder
 from segcct.predictions.folder_status import folder_status
 from segcct.predictions.mask_folder import Predictions
@@ -93,7 +94,7 @@ def test_the_work_on_a_case_travels_as_paths_and_does_the_same_elsewhere(best, i
     model = Predictor.load(best, HOW)
     request = resolve(model.card, images)
     predict_folder(model, request, tmp_path / "here")
-    work = PredictCase(model, replace(request, cases=()), tmp_path / "there", MaskOptions(mask_format="image"))
+    work = PredictCase(model, replace(request, cases=()), tmp_path / "there", MaskOptions(), "image")
     weights = (best / "weights.safetensors").stat().st_size
     assert len(pickle.dumps(work)) < 20_000 < weights
     assert pickle.loads(pickle.dumps(work)).predictor is pickle.loads(pickle.dumps(model))  # loaded once
@@ -289,10 +290,11 @@ def test_an_attempt_that_is_overtaken_and_fails_leaves_the_mask(stale):
     assert stale[2].read_bytes() == b"new"
 
 
-def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tmp_path):
+def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tmp_path, capsys):
     predict(best, images, tmp_path / "p")
     largest = predict(best, images, tmp_path / "p", options=MaskOptions(keep_largest=True), existing="continue")
     assert all(case.is_new for case in values(largest.outcomes))
+    assert "made again because of other settings (keep_largest): 7 masks" in capsys.readouterr().err
     model = Predictor.load(best, HOW)
     other = Predictor(model.network, model.card.model_copy(update={"weights_sha256": "b"}), HOW)
     with pytest.raises(RunError, match="holds another model's predictions"):
@@ -308,6 +310,24 @@ def test_the_batch_size_is_a_setting_where_masks_depend_on_it(best):
     assert settings(batch_size=8) == settings()
     for adapt in ("statistics", "model"):
         assert settings(batch_size=8, adapt=adapt) != settings(adapt=adapt)
+
+
+def test_what_model_json_says_of_scans_networks_and_classes_is_a_setting(best, monkeypatch):
+    of = Predictor.card_of(best)
+
+    def digest(adapt: str = "none", data: dict[str, object] | None = None, **changes: object) -> str:
+        edited = of.model_copy(update={"data": {**of.data, **(data or {})}, **changes})
+        return str(folder.settings_of(edited, replace(HOW, adapt=adapt), MaskOptions())["preparation"])
+
+    usual = digest()
+    assert digest(data={"channels": {"gray": "elsewhere/{id}.png"}, "label": None}) == usual
+    assert digest(data={"intensity": {**of.data["intensity"], "high": 50}}) != usual
+    assert digest(scheme=SchemeCard(name="custom", classes={"low": 1, "high": 2})) != usual
+    assert digest(architecture=of.architecture.model_copy(update={"options": {"skip": True}})) != usual
+    assert digest(intensity_quantiles=[[0.0, 1.0]]) == usual
+    assert digest("image", intensity_quantiles=[[0.0, 1.0]]) != digest("image")
+    monkeypatch.setattr(folder, "PREPARATION_VERSION", -1)
+    assert digest() != usual
 
 
 def test_another_calibration_keeps_each_mask_until_it_is_replaced(best, images, tmp_path, monkeypatch):
@@ -597,12 +617,22 @@ def test_the_status_loses_no_case_to_a_call_that_ends_meanwhile(best, images, tm
         assert len(folder_status(MaskSource.of(model.card), request, tmp_path / "p", how=how).finished) == 7
 
 
-def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path, monkeypatch):
-    def refuse(descriptor):
-        raise OSError(errno.ENOLCK, "No locks available")
+def test_a_case_that_a_killed_call_predicted_again_is_finished_by_the_row_in_its_journal(best, images, tmp_path):
+    """Its row in a table is of the earlier mask until the next call merges the journal."""
+    predict(best, images, tmp_path / "p", tables=[CaseTable("quality.csv", row_of_case)])
+    card = Predictor.card_of(best)
+    row = {**entries(tmp_path / "p")["case_2"], "digest": "of the new mask", "tables": {"quality.csv": []}}
+    with new_journal(tmp_path / "p") as journal:
+        journal.add("case_2", row)
+    data = card.data_section(images)
+    index = Index.open(tmp_path / "p", MaskSource.of(card), data, None, overwrite=False)
+    how = folder.settings_of(card, HOW, MaskOptions())
+    assert len(finished_cases(index, CASES, how, suffixes=[".png"], tables=["quality.csv"])) == 7
 
+
+@pytest.mark.usefixtures("no_locks")
+def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path):
     (tmp_path / "p").mkdir()
-    monkeypatch.setattr("segcct.files.lock._lock", refuse)
     model = Predictor.load(best, HOW)
     request = resolve(model.card, images)
     with new_journal(tmp_path / "p") as journal:
@@ -612,14 +642,9 @@ def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path
     assert said.splitlines()[1].endswith("predicts 2 cases of them")
 
 
-def test_without_locks_a_killed_call_is_continued_and_another_shard_keeps_its_journal(
-    best, images, tmp_path, monkeypatch
-):
-    def refuse(descriptor):
-        raise OSError(errno.ENOLCK, "No locks available")
-
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_a_killed_call_is_continued_and_another_shard_keeps_its_journal(best, images, tmp_path):
     (tmp_path / "p").mkdir()
-    monkeypatch.setattr("segcct.files.lock._lock", refuse)
     model = Predictor.load(best, HOW)
     first, second = (resolve(model.card, images).shard(number, 2) for number in (1, 2))
     row = {"status": "failed", "reason": "no", "digest": None, "input": None, "files": [], "seconds": None}
@@ -665,6 +690,32 @@ def test_a_dry_run_counts_what_continue_would_predict(best, images, tmp_path, ca
     capsys.readouterr()
     assert main([*command, "--dry-run", "--continue"]) == 0
     assert capsys.readouterr().out == "no case is left to predict\n"
+
+
+@pytest.fixture
+def damaged(images) -> list[Path]:
+    """All of the images, none of which can be read."""
+    files = sorted(images.iterdir())
+    for file in files:
+        file.write_bytes(b"damaged")
+    return files
+
+
+@pytest.mark.usefixtures("damaged")
+def test_too_many_failures_stop_it(best, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(folder, "cases_at_a_time", lambda *_: 1)
+    command = ["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "p")]
+    assert main([*command, "--max-failures", "0"]) == 1
+    assert "more than 0 cases failed: 6 more cases skipped" in capsys.readouterr().err
+
+
+def test_a_dry_run_in_which_every_case_fails_names_them(best, images, damaged, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("segcct.tasks.segmentation.mask_prediction.cases_at_a_time", lambda *_: 1)  # on any machine
+    command = ["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "p")]
+    assert main([*command, "--dry-run"]) == 1
+    error = capsys.readouterr().err
+    assert sum(str(file) in error for file in damaged) == 3  # of seven, as many as are timed
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "a/b"])

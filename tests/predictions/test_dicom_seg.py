@@ -138,7 +138,7 @@ def test_the_real_series_comes_back_by_coordinates(tmp_path: Path, shared_data: 
     assert np.array_equal(load_mask(mask).array, Volume.load(volume).array)
 
 
-@pytest.mark.parametrize("kind", ["axial", "reversed", "feet first", "coronal", "sagittal", "oblique", "multi-frame"])
+@pytest.mark.parametrize("kind", ["feet first", "oblique", "multi-frame"])
 def test_dcmqi_reads_the_same_voxels(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("dcmqi")
     scan = SERIES[kind](tmp_path / "scan")

@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import DataError, EvaluationError, RunError, VolumeError
+from segcct.errors import ConfigError, DataError, EvaluationError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.figures import class_colors
-from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.images.affines import IMAGE_AFFINE
+from segcct.images.volume import Volume
 from segcct.inference.predictor import Predictor
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.mask_files import load_mask, save_mask
-from segcct.predictions.prediction_request import Request, resolve
+from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.prediction_request import resolve
 from segcct.report.segmentation_page import write_report
 from tests.support.toy_pair import INTENSITIES, predictor
 
@@ -137,9 +139,8 @@ def test_no_mask_takes_the_place_of_a_picture(of, dataset):
 @pytest.mark.parametrize("name", ["png", "image"])
 def test_a_format_that_cannot_be_asked_for_is_refused_with_those_that_can(name: str) -> None:
     """`image` is for masks of 2-D images, and would lose the geometry of a volume."""
-    request = Request((), predictor().data, single=True)
-    with pytest.raises(DataError, match=f"no such format of masks .found {name}; expected nifti, dicom-seg"):
-        request.mask_format(name, anonymize=False)
+    with pytest.raises(ConfigError, match=f"no such format of masks .found {name}; expected nifti, dicom-seg"):
+        MaskOptions(mask_format=name)
 
 
 def test_pictures_are_not_their_own_references(of, dataset, tmp_path):

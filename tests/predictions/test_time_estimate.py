@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -37,9 +38,11 @@ class Timed:
     def __init__(self, *, shared: bool, processes: int = 1, damaged: Sequence[str] = ()) -> None:
         self.shared, self.processes, self.damaged = shared, processes, damaged
         self.calls: list[list[str]] = []
+        self.outputs: list[Path] = []
 
     def __call__(self, request: Request, output: Path) -> Predictions:
         self.calls.append([case.id for case in request.cases])
+        self.outputs.append(output)
         outcomes: list[CaseOutcome[PredictedCase]] = []
         for number, case in enumerate(request.cases):
             turn, process = divmod(number, self.processes)
@@ -107,32 +110,31 @@ def test_one_case_takes_no_less_time_on_many_workers(files, tmp_path):
     assert said.endswith("1 of them took 1.00 s: all take about 1 s on 64 workers")
 
 
+def test_incomplete_cases_are_counted_but_not_timed(files, tmp_path):
+    predict, complete = Timed(shared=False), request_of(*files[:2])
+    lacking = [Case(name, name, {}, error=DataError("channel ct is missing")) for name in "abcdef"]
+    request = replace(complete, cases=(*complete.cases, *lacking))
+    said = time_estimate(request, tmp_path / "p", predict, workers=one, at_a_time=1)
+    assert predict.calls[-1] == ["1", "0"]
+    assert said.startswith("8 cases of 23 kB; 2 of them took 2.00 s: all take about 2 s on 1 worker")
+
+
 def test_cases_are_timed_in_the_folder_of_the_masks_where_it_is_there(files, tmp_path):
     """The one above may not be writable."""
-    seen: list[Path] = []
-
-    def predict(request: Request, output: Path) -> Predictions:
-        seen.append(output)
-        return Timed(shared=False)(request, output)
-
+    predict = Timed(shared=False)
     (tmp_path / "p").mkdir()
     time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
-    assert {file.parents[1] for file in seen} == {tmp_path / "p"}
+    assert {output.parents[1] for output in predict.outputs} == {tmp_path / "p"}
     assert not list((tmp_path / "p").iterdir())
 
 
 def test_what_a_killed_estimate_left_is_swept_after_a_day(files, tmp_path):
-    seen: list[Path] = []
-
-    def predict(request: Request, output: Path) -> Predictions:
-        seen.append(output)
-        return Timed(shared=False)(request, output)
-
+    predict = Timed(shared=False)
     time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
-    for output in seen:
+    for output in predict.outputs:
         output.mkdir(parents=True)  # as a kill leaves it
         (output / "mask.nii.gz").write_bytes(b"mask")
-    (left,) = {output.parent for output in seen}
+    (left,) = {output.parent for output in predict.outputs}
     sweep(tmp_path)
     assert left.is_dir()
     day_ago = time.time() - 90000
