@@ -225,7 +225,7 @@ def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
         return (
             f"Estimated Dice per class with its {100 * quality.level:.0f}% interval, lowest mean first. "
             f"Flagged: an estimate below {quality.flag_below:g}. A structure that was not predicted "
-            "counts as 0 where most such cases of the calibration held it."
+            "counts as 0 if most such cases of the calibration contained it."
         )
     if with_reference:
         return "By the Dice against the reference, lowest first: the segmenter has no calibrated estimate."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, Comparison
 from segcct.comparison.comparison_summary import definitions, ordered, summary_of
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import unread_places
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, RunError, items
 from segcct.evaluation.prediction_folder import PredictionFolder
@@ -27,8 +28,9 @@ from segcct.inference.cycle import Cycles
 from segcct.model_card import SchemeCard
 from segcct.plurals import counted, listed
 from segcct.predictions.prediction_request import Request, load_case
-from segcct.predictions.predictions_index import NOTE, SOURCES, index_lock, read_key, read_sources
+from segcct.predictions.predictions_index import index_lock
 from segcct.predictions.predictions_record import StoredScheme
+from segcct.predictions.sources_file import NOTE, SOURCES, read_key, read_sources
 from segcct.progress import Report
 from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel
@@ -112,14 +114,16 @@ def write_comparison(
 
     Raises:
         RunError: a report is there already.
-        DataError: every case failed; or, after the report of the others is written, naming every case that failed.
+        DataError: every case failed; or, after the report of the others is written, naming every case that failed, and
+            what of the input could not be read.
     """
     page = output / PAGE
     refuse_existing(page)  # the last file to appear
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
         labels = _references(request, references, cycles.predictor.scheme)
         key = _key_of(output) if anonymize else None
-        cases = {_name(case.id, key): case for case in request.cases}
+        known = read_sources(output) if anonymize else {}
+        cases = {_name(case.id, key, known): case for case in request.cases}
         if anonymize:  # the order must not reveal the ids
             cases = dict(sorted(cases.items()))
         slices, channels = _shown_per_case(len(cases), slices)
@@ -141,9 +145,12 @@ def write_comparison(
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / COMPARISON, comparison.to_json(), private=not anonymize)
         write_page(page, text, private=not anonymize)
+    problems = [unread_places(request.unread, named=not anonymize)]
     if reasons:
         problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {page}"
-        raise DataError(f"{problem}:{items(reasons)}")
+        problems.insert(0, f"{problem}:{items(reasons)}")
+    if any(problems):
+        raise DataError("\n".join(filter(None, problems)))
     return page
 
 
@@ -180,8 +187,8 @@ def _write_sources(output: Path, key: str, cases: Mapping[str, Case]) -> None:
         write_json(file, {**stored, "note": NOTE, "key": key, "cases": ids | read_sources(output)}, private=True)
 
 
-def _name(case_or_patient: str, key: str | None) -> str:
-    return case_or_patient if key is None else pseudonym(case_or_patient, key)
+def _name(case_or_patient: str, key: str | None, known: Container[str] = ()) -> str:
+    return case_or_patient if key is None else pseudonym(case_or_patient, key, known)
 
 
 def _references(request: Request, folder: Path | None, scheme: Scheme) -> dict[str, ReferenceCase] | None:

@@ -38,8 +38,9 @@ _DEFINITIONS = {
     "PSNR": "10 log10(1 / mean squared difference), in dB",
     "SSIM": "structural similarity (Gaussian window, sigma 1.5), mean over the region",
     "class means": "the original with every class filled by its own mean intensity of this case: the baseline",
-    "slice means": "the same with the means of each slice: the harder baseline, which knows what the style code of a "
-    "generator knows of brightness; an RMSE below it is due to structure or to the slope of a class towards its inside",
+    "slice means": "the same with the means of each slice: the harder baseline, since it knows the brightness of each "
+    "slice, as the style code of a generator does; an RMSE below it is due to structure, or to intensities that change "
+    "from the border of a class to its middle",
     "Dice, IoU": "per class on the scan's own grid; not defined where neither mask holds the class; a case's value is "
     "the mean over its classes",
     "pixel accuracy": "fraction of all voxels, background included, on which predicted mask and reference agree",
@@ -54,7 +55,7 @@ def definitions(level: float | None) -> dict[str, str]:
         return _DEFINITIONS
     estimated = (
         f"from quality.json of the segmenter, with its {100 * level:.0f}% interval; not defined for an empty mask. A "
-        "structure that was not predicted counts as 0 where most such cases of the calibration held it"
+        "structure that was not predicted counts as 0 if most such cases of the calibration contained it"
     )
     return {**_DEFINITIONS, "estimated Dice": estimated}
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from segcct.case_runner import Backend, CaseJob, CaseOutcome, failures, run_cases, skipped, values
+from segcct.config.settings import load_data_section
 from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts import scheme_of
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
 from segcct.evaluation.evaluation_files import output_folder, write_evaluation
@@ -33,7 +35,7 @@ from segcct.provenance import provenance
 def evaluate(
     predictions: str | Path,
     references: str | Path,
-    scheme: str | Scheme | None = None,
+    scheme: str | Path | Scheme | None = None,
     *,
     output: str | Path | None = None,
     conventions: Sequence[str] = ("default",),
@@ -51,12 +53,13 @@ def evaluate(
     Args:
         predictions: folder of masks named by case id, with or without the predictions.json of `segcct predict`.
         references: flat folder of masks named by case id (an ending such as _seg or _gt is allowed), or a dataset root.
-        scheme: name of a label scheme, or a scheme; default: that of predictions.json.
+        scheme: name of a label scheme, a scheme, or the config file of an experiment, whose data section also says how
+            a dataset root is read; default: that of predictions.json.
         output: folder for metrics.csv, details.csv, cases.csv, summary.json and table.md, a metrics.NAME.csv and
             summary.NAME.json per convention if there are several, and files.json of anonymized predictions. None writes
             nothing.
         conventions: names; the first is that of metrics.csv, summary.json and the result.
-        layout: of a dataset root; default: as predictions.json says.
+        layout: of a dataset root; default: as the config or predictions.json says.
         workers: processes, each with one case at a time in memory.
         backend: scores the cases instead, such as that of Spark.
         max_failures: once more cases than this have failed, the remaining ones are skipped; None reports the problems
@@ -73,9 +76,14 @@ def evaluate(
         EvaluationError: nothing to evaluate, or one message that lists every unmatched case, unreadable file, grid
             mismatch and stray label value; `output` is the folder of a training.
         MetricError, LabelError: unknown convention or scheme; a registered metric cannot be sent to another process.
+        ConfigError: the config file cannot be read.
     """
     chosen = _checked(conventions, workers, tolerance_mm)
-    folders = [read_predictions(Path(path)) for path in (predictions, against) if path is not None]
+    experiment = None
+    if isinstance(scheme, Path) or (isinstance(scheme, str) and scheme.endswith((".yaml", ".yml"))):
+        experiment = load_data_section(Path(scheme))
+        scheme = scheme_of(experiment)
+    folders = [read_predictions(Path(path), experiment) for path in (predictions, against) if path is not None]
     labels = choose_scheme(scheme, folders[0])
     cases = read_references(Path(references), folders[0], layout, labels)
     tolerance = tolerance_mm or labels.tolerance_mm
@@ -100,8 +108,10 @@ def evaluate(
         ours, *others = evaluation.scored(_score(jobs, run, unmatched))
         summaries, names = evaluation.summaries(ours, *others)
         first = summaries[0]
+        scored = ours.matching.reference_files()
+        patients = patients_sentence(case for case in cases.values() if case.files() in scored)
         edited = (first.edited_sentence(), first.paired.edited_sentence() if first.paired else "")
-        for sentence in filter(None, (patients_sentence(cases), *edited)):
+        for sentence in filter(None, (patients, *edited)):
             say(sentence)
         if output is not None:
             write_evaluation(Path(output), ours.rows, ours.label_maps, summaries, names)
@@ -121,9 +131,11 @@ def _checked(conventions: Sequence[str], workers: int, tolerance_mm: float | Non
 
 
 def _matchings(folders: Sequence[PredictionFolder], cases: Mapping[str, ReferenceCase]) -> list[Matching]:
-    """Each folder matched with the references; all name their cases as the first does."""
-    first, *others = (match(folder, cases) for folder in folders)
-    return [first, *(named_alike(other, first) for other in others)]
+    """Each folder matched with the references; all name their cases as the first does. If the first is of a split, the
+    others need only its cases."""
+    first = match(folders[0], cases)
+    only = first if first.folder.index.selection else None
+    return [first, *(named_alike(match(folder, cases, only=only), first) for folder in folders[1:])]
 
 
 def _score(

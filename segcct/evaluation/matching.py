@@ -10,11 +10,11 @@ from segcct.errors import EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, is_there
 from segcct.evaluation.reference_folder import HASHED, ReferenceCase, with_hashed
 from segcct.evaluation.summary_record import CaseFiles
-from segcct.files.file_names import absolute
+from segcct.files.file_names import absolute, spelled_as
 from segcct.plurals import counted
 from segcct.predictions.mask_files import SUFFIXES, VOLUME
-from segcct.predictions.predictions_index import SOURCES
 from segcct.predictions.predictions_record import CaseEntry
+from segcct.predictions.sources_file import SOURCES
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Matching:
         ]
         return extra + missing
 
+    def reference_files(self) -> set[tuple[Path, ...]]:
+        """The files of every reference that has a prediction. They tell references apart where names are hashed."""
+        return {reference.files() for _, reference in self.pairs.values()}
+
     def entries(self) -> dict[str, CaseEntry]:
         """Case -> what predictions.json says of its mask, whose hashed name differs between anonymized folders."""
         known = self.folder.index.cases
@@ -54,13 +58,17 @@ class Matching:
         return files
 
 
-def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
-    """Pair by case id; masks that are listed but do not exist count as missing.
+def match(
+    predictions: PredictionFolder, references: Mapping[str, ReferenceCase], *, only: Matching | None = None
+) -> Matching:
+    """Pair by case id, in any spelling of Unicode; masks that are listed but do not exist count as missing.
 
-    If the predictions are those of a split, references outside of it need no prediction. Raises `EvaluationError` if
-    masks are named by hashed ids that match no reference, or whose key is missing.
+    If the predictions are those of a split, references outside of it need no prediction. With `only`, cases without a
+    pair in that matching are left out. Raises `EvaluationError` if masks are named by hashed ids that match no
+    reference, or whose key is missing.
     """
     masks = {name: file for name, file in predictions.masks.items() if is_there(file)}
+    references = _spelled_as(predictions.masks, references)
     unknown = [name for name in masks if HASHED.match(name) and name not in references]
     if predictions.key is None and unknown:
         raise EvaluationError(
@@ -77,6 +85,11 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
             remedy=f"Put the {SOURCES} of these masks back, or name the folder of their references",
         )
     expected = set(predictions.masks) if predictions.index.selection else set(predictions.masks) | set(references)
+    if only is not None:
+        files = only.reference_files()
+        references = {name: reference for name, reference in references.items() if reference.files() in files}
+        masks = {name: file for name, file in masks.items() if name in references}
+        expected &= set(references)
     missing = sorted(expected - set(masks))
     listed = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
     suffix = next((suffix for suffix in SUFFIXES if listed.endswith(suffix)), VOLUME)
@@ -86,6 +99,12 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
         {name: masks[name] for name in sorted(masks) if name not in references},
         {name: predictions.masks.get(name, predictions.path / f"{name}{suffix}") for name in missing},
     )
+
+
+def _spelled_as(masks: Mapping[str, Path], references: Mapping[str, ReferenceCase]) -> dict[str, ReferenceCase]:
+    """The references under the names of their masks, where the two differ in their Unicode spelling alone."""
+    names = spelled_as(references, masks)
+    return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}
 
 
 def named_alike(matching: Matching, first: Matching) -> Matching:

@@ -7,8 +7,8 @@ from typing import Any
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError
-from segcct.evaluation.scoring import Row, structures_of
-from segcct.evaluation.summary import case_means, case_scores, metrics_of
+from segcct.evaluation.scoring import Row
+from segcct.evaluation.summary import by_structure, case_means, case_scores, metrics_of
 from segcct.metrics import Convention, Metric, holm, paired
 
 Scores = Mapping[str, float | None]
@@ -36,24 +36,25 @@ def paired_differences(
     """Paired differences over the same cases: per structure and metric, and of the cases' means over classes."""
     patients = {row.case: row.patient for row in rows}
 
-    def compared(ours: Scores, theirs: Scores, metric: Metric) -> dict[str, Any]:
+    def compared(one: Scores, other: Scores, metric: Metric) -> dict[str, Any]:
         return dict(
             paired(
-                list(ours.values()),
-                [theirs[case] for case in ours],
-                [patients[case] for case in ours],
+                list(one.values()),
+                [other[case] for case in one],
+                [patients[case] for case in one],
                 higher_is_better=metric.higher_is_better,
             )
         )
 
-    names, key = list(structures_of(scheme)), convention.name
+    ours, theirs, key = by_structure(rows), by_structure(others), convention.name
+    names = list(ours)
     classes: dict[str, dict[str, Any]] = {name: {} for name in names}
     overall: dict[str, dict[str, Any]] = {}
     # Regions are unions of the classes: their tests ask the same question again, and so are a family of their own.
     families = [list(scheme.classes), [name for name in names if name not in scheme.classes]]
     for metric in metrics_of([*rows, *others], key):
         tests = {
-            name: compared(case_scores(rows, name, key, metric), case_scores(others, name, key, metric), metric)
+            name: compared(case_scores(ours[name], key, metric), case_scores(theirs[name], key, metric), metric)
             for name in names
         }
         for family in families:

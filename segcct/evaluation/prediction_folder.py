@@ -14,8 +14,9 @@ from segcct.errors import EvaluationError, LabelError, short_reason
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
 from segcct.files.json_file import read_object
 from segcct.predictions.mask_files import SUFFIXES
-from segcct.predictions.predictions_index import INDEX, read_key, read_sources
+from segcct.predictions.predictions_index import INDEX
 from segcct.predictions.predictions_record import StoredPredictions
+from segcct.predictions.sources_file import read_key, read_sources
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class PredictionFolder:
     channels: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Case id -> channel -> its files."""
     data: DataSection | None = None
+    """How the images and labels are read; None if it is not known."""
     scheme: Scheme | None = None
+    """Of the masks, as predictions.json names it."""
     key: str | None = None
     """The key of the hashed ids; None if sources.json is missing."""
 
@@ -40,8 +43,11 @@ class PredictionFolder:
         return bool(self.index.anonymized)
 
 
-def read_predictions(folder: Path) -> PredictionFolder:
-    """The masks of a folder. Raises `EvaluationError` if it is missing or empty, or its index cannot be read."""
+def read_predictions(folder: Path, read_as: DataSection | None = None) -> PredictionFolder:
+    """The masks of a folder; `read_as` is the data section that takes the place of that of predictions.json.
+
+    Raises `EvaluationError` if it is missing or empty, or its index cannot be read.
+    """
     if not folder.is_dir():
         raise EvaluationError("no such folder of predictions", file=folder, remedy="Name the folder that holds masks")
     file = folder / INDEX
@@ -49,7 +55,7 @@ def read_predictions(folder: Path) -> PredictionFolder:
         masks = mask_files(folder)
         if not masks:
             raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(SUFFIXES)}")
-        return PredictionFolder(folder, masks, key=read_key(folder))
+        return PredictionFolder(folder, masks, data=read_as, key=read_key(folder))
     index = StoredPredictions.from_json(read_object(file, StoredPredictions.NOT_THIS, error=EvaluationError), file)
     channels = {case: entry.channels or {} for case, entry in index.cases.items()}
     if index.anonymized:
@@ -64,36 +70,47 @@ def read_predictions(folder: Path) -> PredictionFolder:
         reason = short_reason(error)
         raise EvaluationError(StoredPredictions.NOT_THIS, file=file, found=reason) from error
     masks = {case: folder / entry.mask for case, entry in index.cases.items()}
-    return PredictionFolder(folder, masks, index, channels, data, scheme, read_key(folder))
+    return PredictionFolder(folder, masks, index, channels, read_as or data, scheme, read_key(folder))
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:
-    """The named scheme, else that of `predictions.json`.
+    """The scheme, or the one of that name, else that of `predictions.json`.
 
-    Raises `EvaluationError` if there is neither, or if the named one gives the masks' values another meaning.
+    Raises `EvaluationError` if there is none, or if it gives the masks' values another meaning than `predictions.json`.
     """
-    if isinstance(scheme, Scheme):
-        return scheme
-    if scheme is None or (scheme == "custom" and predictions.scheme is not None):
-        if predictions.scheme is None:
+    written = predictions.scheme
+    if scheme is None or (scheme == "custom" and written is not None):
+        if written is None:
             raise EvaluationError(
                 "the meaning of the label values is not known",
                 file=predictions.path,
                 found=f"{INDEX} without a scheme" if predictions.index.cases else f"no {INDEX}",
-                remedy="Name it with --scheme, such as --scheme brats2021",
+                remedy="Name it with --scheme, such as --scheme brats2021, or --scheme CONFIG for classes of your own",
             )
-        return predictions.scheme
-    named, written = get_scheme(scheme), predictions.scheme
-    renamed = written is not None and written.name == "custom" and set(written.values) == set(named.values)
-    if written is not None and written.name != named.name and not renamed:
+        return written
+    chosen = get_scheme(scheme) if isinstance(scheme, str) else scheme
+    if written is not None and not _mean_the_same(written, chosen):
         raise EvaluationError(
             "the masks were not written under this scheme",
             file=predictions.path / INDEX,
-            found=f"--scheme {named.name}",
-            expected=f"{written.name} ({', '.join(f'{name} {value}' for name, value in written.classes.items())})",
+            found=f"--scheme {_with_classes(chosen)}",
+            expected=_with_classes(written),
             remedy="Leave --scheme out, or name the one the masks were written under",
         )
-    return named
+    return chosen
+
+
+def _mean_the_same(written: Scheme, chosen: Scheme) -> bool:
+    """Whether two schemes give label values one meaning. The classes of a custom one may get other names, but a name
+    that both have must be of the same value."""
+    if written.name == chosen.name != "custom" or dict(written.classes) == dict(chosen.classes):
+        return True
+    kept = all(written.classes.get(name, value) == value for name, value in chosen.classes.items())
+    return written.name == "custom" and set(written.values) == set(chosen.values) and kept
+
+
+def _with_classes(scheme: Scheme) -> str:
+    return f"{scheme.name} ({', '.join(f'{name} {value}' for name, value in scheme.classes.items())})"
 
 
 def mask_files(folder: Path, endings: tuple[str, ...] = (), *, ids: Container[str] = ()) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from segcct.datasets.label_schemes import SCHEMES, Scheme
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
 from segcct.errors import DataError, EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, mask_files
-from segcct.files.file_names import absolute
+from segcct.files.file_names import absolute, composed
 from segcct.files.pseudonyms import new_key, pseudonym
 from segcct.predictions.mask_files import SUFFIXES
 from segcct.predictions.predictions_index import INDEX
@@ -51,8 +51,8 @@ def read_references(
 ) -> dict[str, ReferenceCase]:
     """The references below a folder, by case id; only cases with a label count.
 
-    A dataset root is read by `layout`, else as predictions.json says. If that finds none of the predicted cases, the
-    masks directly in the folder are the references; `data.patient` of predictions.json finds the patients in their
+    A dataset root is read by `layout`, else by the data section of the predictions. If that finds none of the predicted
+    cases, the masks directly in the folder are the references; its expression `patient` finds the patients in their
     names, and if it finds none or is not set, each mask is a patient of its own.
 
     Raises:
@@ -67,7 +67,8 @@ def read_references(
     flat = {name: file for name, file in flat.items() if os.path.realpath(file) not in scans}
     if flat:
         cases = _labeled(predictions.data, folder) if predictions.data is not None else {}
-        if not set(with_hashed(predictions.masks, cases, predictions.key, everyone=False)) & set(predictions.masks):
+        named = with_hashed(predictions.masks, cases, predictions.key, everyone=False)
+        if {*map(composed, named)}.isdisjoint(map(composed, predictions.masks)):
             expression = None if predictions.data is None else predictions.data.patient
             return {name: ReferenceCase(name, _patient(name, expression), file=file) for name, file in flat.items()}
         return cases
@@ -79,9 +80,9 @@ def read_references(
     return cases
 
 
-def patients_sentence(references: Mapping[str, ReferenceCase]) -> str:
+def patients_sentence(references: Iterable[ReferenceCase]) -> str:
     """Says that each mask of a flat folder counts as a patient; empty if they do not, or if there is only one."""
-    own = sum(case.file is not None and case.patient == case.id for case in references.values())
+    own = sum(case.file is not None and case.patient == case.id for case in references)
     if own < 2:
         return ""
     return (
@@ -116,7 +117,8 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             file=folder,
             found="no mask files in the folder itself",
             expected=f"masks named by case id ({', '.join(SUFFIXES)}), or a dataset root",
-            remedy="For a dataset root, name its layout with --layout, such as --layout brats",
+            remedy="For a dataset root, name its layout with --layout, such as --layout brats, or its config with "
+            "--scheme",
         )
     patterns = get_layout(layout).label_patterns if layout in LAYOUTS else ()
     if not patterns:
@@ -125,7 +127,7 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             f"references of layout '{layout}' cannot be found without the config's file patterns",
             file=folder,
             expected=f"predictions with a {INDEX}, or layout {', '.join(fixed)}",
-            remedy="Or copy the reference masks into one flat folder, named by case id",
+            remedy="Name the config with --scheme, or copy the reference masks into one flat folder, named by case id",
         )
     custom = scheme.name not in SCHEMES
     content = {
@@ -148,6 +150,6 @@ def with_hashed(
     """
     unknown = {name for name in masks if HASHED.match(name) and name not in references}
     key = key or new_key()  # a new key hides the names and matches no mask
-    names = {name: name if HASHED.match(name) else pseudonym(name, key) for name in references}
+    names = {name: name if HASHED.match(name) else pseudonym(name, key, unknown) for name in references}
     names = {name: new if everyone or new in unknown else name for name, new in names.items()}
     return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}

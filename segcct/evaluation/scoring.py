@@ -19,7 +19,8 @@ from segcct.errors import DataError, GeometryError, SegcctError
 from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.files.file_memo import FileMemo, FileState
 from segcct.images.content_digest import content_digest, files_of
-from segcct.images.volume import SUFFIXES, Volume
+from segcct.images.formats import SUFFIXES
+from segcct.images.volume import Volume
 from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_map_accuracy, label_pairs
 from segcct.metrics.metric_table import detail_metrics, learn_metrics
 from segcct.predictions.mask_files import load_mask

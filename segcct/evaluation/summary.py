@@ -41,7 +41,7 @@ def summary_of(
     rows: Sequence[Row], scheme: Scheme, convention: Convention, tolerance_mm: float, sources: Mapping[str, Any]
 ) -> SegmentationSummary:
     """The summary under one convention: statistics of the scores, and `sources`, where they come from."""
-    key, metrics, structures = convention.name, metrics_of(rows, convention.name), structures_of(scheme)
+    key, metrics = convention.name, metrics_of(rows, convention.name)
     patients = {row.case: row.patient for row in rows}
 
     def stats(scores: Mapping[str, float | None], metric: Metric) -> MetricStats:
@@ -50,10 +50,10 @@ def summary_of(
         )
 
     classes = {}
-    for name in structures:
-        found = Counter(row.status for row in rows if row.structure == name)
+    for name, own in by_structure(rows).items():
+        found = Counter(row.status for row in own)
         classes[name] = StructureSummary(
-            scores={metric.key: stats(case_scores(rows, name, key, metric), metric) for metric in metrics},
+            scores={metric.key: stats(case_scores(own, key, metric), metric) for metric in metrics},
             counts={status: found[status] for status in STATUSES},
         )
     return SegmentationSummary(
@@ -61,7 +61,7 @@ def summary_of(
         convention=key,
         scheme=scheme.name,
         labels=dict(scheme.classes),
-        regions={name: list(values) for name, values in structures.items() if name not in scheme.classes},
+        regions={name: list(values) for name, values in structures_of(scheme).items() if name not in scheme.classes},
         units={metric.key: metric.unit or "1" for metric in metrics} | dict.fromkeys(VOLUMES, "ml"),
         definitions={**convention.words(metrics), "ci95": CI95, "overall": OVERALL},
         tolerance_mm=tolerance_mm,
@@ -74,9 +74,17 @@ def summary_of(
     )
 
 
-def case_scores(rows: Iterable[Row], structure: str, convention: str, metric: Metric) -> dict[str, float | None]:
-    """Case -> score of one structure."""
-    return {row.case: row.scores[convention][metric.key] for row in rows if row.structure == structure}
+def by_structure(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Structure -> its rows. Every case has a row of every structure, the classes first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.structure, []).append(row)
+    return groups
+
+
+def case_scores(rows: Iterable[Row], convention: str, metric: Metric) -> dict[str, float | None]:
+    """Case -> score, from the rows of one structure."""
+    return {row.case: row.scores[convention][metric.key] for row in rows}
 
 
 def case_means(rows: Iterable[Row], scheme: Scheme, convention: str, metric: Metric) -> dict[str, float | None]:

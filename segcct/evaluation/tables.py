@@ -24,8 +24,8 @@ _OVERALL = "**mean of classes**"
 
 
 def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: bool = True) -> None:
-    """metrics.csv: a row per case and structure; metrics that not every table has come last. `private` if the cases are
-    not hashed."""
+    """metrics.csv: a row per case and structure, with metrics that are not in every table last. `private`: cases are
+    named by their own ids, not by hashes."""
     metrics = metrics_of(rows, convention)
     always = [metric.key for metric in metrics if not metric.when_scored]
     more = [metric.key for metric in metrics if metric.when_scored]
@@ -164,7 +164,7 @@ def _mean(stats: MetricStats, metric: Quantity, sign: str = "") -> str:
     """`0.873 [0.841, 0.902]`; a dash where nothing is scored."""
     if stats.mean is None:
         return "-"
-    form = f"{sign}.{metric.digits}f"
+    form = f"{sign}z.{metric.digits}f"
     low, high = stats.ci95 or (None, None)
     interval = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
     return f"{stats.mean:{form}}{interval}"

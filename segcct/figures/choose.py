@@ -11,11 +11,11 @@ _NOISE = 0.03
 _MARGIN = 0.05
 """Around the body, as a fraction of the longer side of its box."""
 _CONTEXT = 2.2
-"""A focused image is this many times as long as the structures in it,"""
+"""Length of a focused image, as a multiple of the length of the structures in it."""
 _LEAST = 0.45
-"""at least this fraction of the body,"""
+"""Least length of it, as a fraction of the length of the body."""
 _ASPECT = 0.75
-"""and its shorter side at least this fraction of its longer one, in pixels."""
+"""Least length of its shorter side, as a fraction of the longer one, in pixels."""
 
 
 def best_slice(reference: np.ndarray | None, prediction: np.ndarray | None) -> int:

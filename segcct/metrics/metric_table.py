@@ -22,14 +22,14 @@ import pickle
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from operator import attrgetter
 
-from segcct.errors import MetricError
+from segcct.errors import MetricError, PluginError
 from segcct.metrics.defined_values import defined
 from segcct.metrics.pair import MaskPair
 from segcct.metrics.surface_distances import SurfaceDistances
-from segcct.plugins import load_plugins
+from segcct.plugins import Registry
 
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = {
@@ -108,13 +108,14 @@ class Metric(Quantity):
 
 
 def register_metric(metric: Metric) -> None:
-    """Add a row to the table. Raises `MetricError` if its key is taken or cannot be the name of a column."""
-    if not _KEY.fullmatch(metric.key) or metric.key in _RESERVED:
-        raise MetricError(
+    """Add a row to the table. Raises `PluginError` if its key is taken or cannot be the name of a column."""
+    if not _KEY.fullmatch(metric.key):
+        raise PluginError(
             "not a key for a metric", found=repr(metric.key), expected="lower-case letters, digits and underscores"
         )
-    if _TABLE.setdefault(metric.key, metric) != metric:
-        raise MetricError(f"another metric is registered as '{metric.key}'")
+    if metric.key in _RESERVED:
+        raise PluginError(f"there is a column '{metric.key}' already", remedy="Register yours under another key")
+    _TABLE.register(metric.key, metric)
 
 
 def learn_metrics(metrics: Sequence[Metric]) -> None:
@@ -140,13 +141,12 @@ def check_sendable(metrics: Sequence[Metric]) -> None:
 
 def all_metrics() -> dict[str, Metric]:
     """Key -> row, in the order of tables."""
-    _load_entry_points()
     return dict(_TABLE)
 
 
 def registered_metrics() -> tuple[Metric, ...]:
     """Rows that `register_metric` added in this process, which another process does not know."""
-    return tuple(metric for key, metric in all_metrics().items() if key not in _KNOWN_TO_ALL)
+    return _TABLE.added_here()
 
 
 def main_metrics() -> list[Metric]:
@@ -167,23 +167,13 @@ def quantity(key: str, tolerance_mm: float | None = None) -> Quantity:
     return replace(row, unit=f"{tolerance_mm:g} mm") if key == "nsd" and tolerance_mm is not None else row
 
 
-@cache
-def _load_entry_points() -> None:
-    registered = set(_TABLE)
-    load_plugins("segcct.metrics")
-    _KNOWN_TO_ALL.update(_TABLE.keys() - registered)
-
-
 def _hausdorff(distances: SurfaceDistances | None, percentile: float) -> float | None:
     return None if distances is None else distances.hausdorff(percentile)
 
 
-_HD95 = (
-    "larger of the two directed 95th percentiles of the distances between border voxels (linear interpolation), in mm "
-    "(in voxels where the images hold no spacing)"
-)
+_HD95 = "larger of the two directed 95th percentiles of the distances between border voxels (linear interpolation), in "
 _Distance = partial(Metric, digits=2, bounds=(0.0, math.inf), higher_is_better=False)
-_TABLE = {
+_ROWS = {
     metric.key: metric
     for metric in (
         Metric(
@@ -204,7 +194,7 @@ _TABLE = {
         _Distance(
             "hd95_mm",
             "HD95",
-            _HD95,
+            _HD95 + "mm",
             unit="mm",
             score=lambda pair: _hausdorff(pair.distances_mm, 95),
             one_sided=attrgetter("diagonal_mm"),
@@ -213,7 +203,7 @@ _TABLE = {
         _Distance(
             "hd95_vox",
             "HD95",
-            _HD95,
+            _HD95 + "voxels, for images without a voxel size",
             unit="voxels",
             score=lambda pair: _hausdorff(pair.distances_vox if pair.spacing_mm is None else None, 95),
             one_sided=lambda pair: pair.diagonal_vox if pair.spacing_mm is None else None,
@@ -286,8 +276,7 @@ _TABLE = {
         ),
     )
 }
-_KNOWN_TO_ALL = set(_TABLE)
-"""Keys of segcct's own rows and of those from entry points."""
+_TABLE = Registry("metric", "segcct.metrics", _ROWS)
 LABEL_MAP_QUANTITIES = {
     each.key: each
     for each in (

@@ -2,8 +2,8 @@
 
 The surface of a mask is its border voxels: those with a face neighbor outside the mask, where everything outside
 the image counts as outside the mask (as in medpy and MONAI). Distances run between voxel centers, to the nearest
-border voxel of the other mask, exact in float64. An axis of length one is left out: the border of a 2-D mask
-is its outline.
+border voxel of the other mask, exact in float64, along axes that are taken as perpendicular. An axis of length one is
+left out: the border of a 2-D mask is its outline.
 """
 
 from __future__ import annotations

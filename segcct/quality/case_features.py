@@ -15,7 +15,7 @@ def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures
     """The features of every class of a case whose probabilities were kept. This takes three more passes of the network:
     two flips and a rotation by 90 degrees (the other rotation is this one flipped twice).
 
-    A class that postprocessing removed from the mask counts as not predicted.
+    A class was predicted if the mask on the scan's grid contains it, after postprocessing.
     """
     prepared, scheme = segmented.prepared, predictor.scheme
     volumes = volumes_of(segmented.full, segmented.grid.voxel_ml, scheme.num_classes)

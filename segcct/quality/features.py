@@ -72,12 +72,17 @@ class CasePredictions:
     """Class index -> voxels on the scan's own grid, and ml (None without spacing)."""
 
 
-def class_features(case: CasePredictions, class_index: int) -> Features | None:
-    """Every feature of one class (1 and up); None for an empty mask."""
+def class_features(case: CasePredictions, class_index: int) -> Features:
+    """Every feature of one predicted class (1 and up).
+
+    Between voxels of two other classes, interpolation can make a class the most probable on the scan's grid alone. It
+    has an expected Dice of 0 then, and no other feature but its volume.
+    """
     mask = case.index == class_index
     tight = bounding_box(mask)
+    volume = _volume_features(case.volumes.get(class_index))
     if tight is None:
-        return None
+        return {**dict.fromkeys(FEATURES), "expected_dice": 0.0, **volume}
     wide = BAND_PX + 2  # within slices
     box = (tight[0], *(slice(max(0, part.start - wide), part.stop + wide) for part in tight[1:]))
     return {
@@ -87,7 +92,7 @@ def class_features(case: CasePredictions, class_index: int) -> Features | None:
         **_agreement("flip", case.flips, case.index, class_index),
         **_agreement("rotation", case.rotations, case.index, class_index),
         **_member_features(case.members, class_index),
-        **_volume_features(case.volumes.get(class_index)),
+        **volume,
         **shape_features(mask[:, box[1], box[2]]),
         "off_center": off_center(mask, case.index > 0),
     }

@@ -14,8 +14,9 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from segcct.errors import ModelError, SegcctError
-from segcct.files.json_file import read_object
+from segcct.files.json_file import MOST_BYTES_OF_MODEL, read_object
 from segcct.files.json_record import Record
+from segcct.inference.preparation_digest import preparation_digest
 from segcct.model_card import ModelCard
 from segcct.quality.conformal import LEVEL
 from segcct.quality.features import FEATURES, CaseFeatures, Features
@@ -28,7 +29,7 @@ FLAG_BELOW = 0.7
 _MISSED_FROM = 0.5
 """A class that is not predicted counts as missed if at least this fraction of such calibration cases contained it."""
 _FIGURES = ("spearman", "mae", "auroc")
-_REMEDY = "Write it again by segcct calibrate"
+_REMEDY = "Write it again with segcct calibrate"
 
 Knots = Annotated[tuple[list[float], list[float]], Field(strict=False)]
 """x and y of a piecewise linear function."""
@@ -100,15 +101,17 @@ class QualityModel(Record):
             card: the model's.
 
         Raises:
-            ModelError: the file is damaged, or was calibrated for other weights than those of the card.
+            ModelError: the file is damaged, or was calibrated for a model with other weights, preparation or
+                postprocessing.
         """
         if not file.is_file():
             return None
-        content = read_object(file, cls.NOT_THIS, error=ModelError, remedy=_REMEDY)
+        content = read_object(file, cls.NOT_THIS, error=ModelError, remedy=_REMEDY, most_bytes=MOST_BYTES_OF_MODEL)
         model = cls.from_json(content, file, _REMEDY)
-        found = None
-        for name, value in identity_of_masks(card).items():
-            if content.get(name) != value:
+        found, identity = None, identity_of_masks(card)
+        stored = {"preparation": identity["preparation"], **content}  # which earlier versions did not store
+        for name, value in identity.items():
+            if stored.get(name) != value:
                 found = f"calibrated for other {name.removesuffix('_sha256')}"
         for name in model.classes:
             if name not in card.classes:
@@ -215,4 +218,8 @@ def estimate_files(folder: Path) -> list[Path]:
 def identity_of_masks(card: ModelCard) -> dict[str, Any]:
     """Everything that the masks of a model depend on, as stored in quality.json."""
     steps = [step.model_dump(mode="json") for step in card.postprocessing]
-    return {"weights_sha256": card.weights_sha256, "postprocessing": steps}
+    return {
+        "weights_sha256": card.weights_sha256,
+        "preparation": preparation_digest(card),
+        "postprocessing": steps,
+    }

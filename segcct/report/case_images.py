@@ -16,8 +16,9 @@ from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.datasets.layouts import read_case, read_label
 from segcct.datasets.layouts.volumes import require_one_grid
 from segcct.errors import DataError
+from segcct.images.formats import SUFFIXES
 from segcct.images.raster import BANDS
-from segcct.images.volume import SUFFIXES, Volume, says_synthetic
+from segcct.images.volume import Volume, says_synthetic
 from segcct.plurals import counted
 from segcct.predictions.mask_files import load_mask
 from segcct.report.results import Results, paths_of

@@ -85,7 +85,7 @@ def left_out(unmatched: Mapping[str, list[str] | None] | None, noun: str, *, nam
         for key, (one, other) in nouns.items()
         if (ids := (unmatched or {}).get(key))
     ]
-    return [f"Left out of every number: {listed_in_prose(parts)}."] if parts else []
+    return [f"Not scored: {listed_in_prose(parts)}."] if parts else []
 
 
 def best_and_worst(means: Mapping[str, float | None], verb: str, metric: str) -> list[str]:

@@ -19,7 +19,7 @@ from segcct.metrics import CONVENTIONS
 from segcct.predictions.predictions_index import INDEX, is_anonymized
 from segcct.predictions.predictions_record import StoredPredictions
 
-REMEDY = "Write the folder by `segcct evaluate --output DIR`"
+REMEDY = "Write the folder with `segcct evaluate --output DIR`"
 _TEXT = ("case", "class", "status")
 _AMOUNTS = ("volume_pred_ml", "volume_ref_ml", "voxels_pred", "voxels_ref")
 
@@ -86,7 +86,7 @@ class Results:
         path = Path(str(folder)) / INDEX
         if folder is None or not path.is_file():
             return None
-        return StoredPredictions.from_json(read_json(path), path, "Write it again by `segcct predict`")
+        return StoredPredictions.from_json(read_json(path), path, "Write it again with `segcct predict`")
 
     @property
     def other_model(self) -> bool:
@@ -133,6 +133,10 @@ class Results:
             table.setdefault(score.case, {})[score.name] = score
         return table
 
+    def of_structure(self, name: str) -> list[Score]:
+        """The scores of a class or region, case by case."""
+        return [scores[name] for scores in self._by_case.values() if name in scores]
+
     @cached_property
     def by_dice(self) -> list[tuple[float, str]]:
         """(mean Dice, case) of the cases that have one, the lowest first."""
@@ -156,7 +160,7 @@ def read_results(folder: Path) -> Results:
     for name, digest in summary.tables.items():
         if (folder / name).is_file() and content_digest([folder / name]) != digest:
             raise EvaluationError(
-                "is not the table that summary.json is of: edited, damaged or of another evaluation",
+                "does not belong to summary.json: it was edited or damaged, or is of another evaluation",
                 file=folder / name,
                 remedy="Run `segcct evaluate` again",
             )

@@ -27,7 +27,9 @@ all(".viewer").forEach((viewer) => {
   const slices = all("svg[data-slice]", viewer);
   slider?.addEventListener("input", () => {
     slices.forEach((svg) => { svg.style.display = svg.dataset.slice === slider.value ? "" : "none"; });
-    viewer.querySelector(".slice-number").textContent = slider.dataset.slices.split(" ")[Number(slider.value)];
+    const number = slider.dataset.slices.split(" ")[Number(slider.value)];
+    viewer.querySelector(".slice-number").textContent = number;
+    slider.setAttribute("aria-valuetext", number);  // what a screen reader says, instead of the position
   });
   all(".step", viewer).forEach((button) => button.addEventListener("click", () => stepSlice(viewer, Number(button.dataset.step))));
   const channels = all(".segmented button", viewer);
@@ -53,9 +55,14 @@ if (table) {
   const body = table.tBodies[0];
   const heads = all("thead th", table);
   const names = new Intl.Collator(undefined, { numeric: true });
+  const metric = document.getElementById("metric");
+  const score = (cell) => cell.dataset.scores?.split(",")[metric?.selectedIndex ?? 0];  // as it is written
   const sort = (column, direction) => {
     heads.forEach((head, index) => index === column ? head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending") : head.removeAttribute("aria-sort"));
-    const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const value = (row) => {
+      const cell = row.cells[column];
+      return score(cell) ?? cell.dataset.value ?? cell.textContent;
+    };
     body.append(...[...body.rows].sort((a, b) => {
       const [left, right] = [value(a), value(b)];
       if (left === "" || right === "") return (left === "") - (right === "");  // what is not defined stays last
@@ -65,14 +72,12 @@ if (table) {
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     sort(column, head.getAttribute("aria-sort") === "ascending" ? -1 : 1);
   }));
-  const metric = document.getElementById("metric");
   metric?.addEventListener("change", () => {
-    const { digits, fraction } = metric.selectedOptions[0].dataset;
-    all("td[data-status]", table).forEach((cell) => {
-      const raw = cell.getAttribute("data-" + metric.value.replaceAll("_", "-"));
-      cell.dataset.value = raw;
-      cell.querySelector(".cell").textContent = raw === "" ? "–" : Number(raw).toFixed(Number(digits)).replace("-", "−");
-      if (raw !== "" && fraction === "1") cell.style.setProperty("--v", raw); else cell.style.removeProperty("--v");
+    const { fraction } = metric.selectedOptions[0].dataset;
+    all("td[data-scores]", table).forEach((cell) => {
+      const text = score(cell);
+      cell.firstChild.data = text.replace("-", "−") || "–";
+      if (text !== "" && fraction === "1") cell.style.setProperty("--v", text); else cell.style.removeProperty("--v");
     });
   });
   all("a[data-case]").forEach((link) => link.addEventListener("click", (event) => {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from segcct.report import plots
 from segcct.report.case_images import CaseImages, images_of
 from segcct.report.findings import changed_sentence, findings, ranked, worst_cases
 from segcct.report.html import Tile, class_colors, interval, number, place_of_page, provenance, render, write_page
-from segcct.report.results import Results, read_results
+from segcct.report.results import Results, Score, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
 
 _MOST_CHANNELS = 4
@@ -92,6 +92,7 @@ def _context(results: Results) -> dict[str, object]:
     shown = [_show(results, rank, case) for rank, case in ranked(results)]
     described = partial(quantity, tolerance_mm=summary.tolerance_mm)
     main = [described(key) for key in _main_metrics(summary)]
+    metrics = [described(key) for key in ("dice", *(key for key in results.metrics if key != "dice"))]
     empty = number(summary.label_map.background.mean, quantity("background").digits)
     note = f"background included; an empty mask: {empty}"
     return {
@@ -108,14 +109,14 @@ def _context(results: Results) -> dict[str, object]:
         ],
         "stats": summary.classes,
         "main": main,
-        "metrics": [described(key) for key in results.metrics],
+        "metrics": metrics,
+        "written": partial(_written, metrics),
         "statuses": STATUSES,
         "findings": findings(results),
         "worst": worst_cases(results),
         "strip_rows": [
-            plots.strip(name, [score for score in results.scores if score.name == name], stats.scores.get("dice"))
+            plots.strip(name, results.of_structure(name), summary.classes[name].scores.get("dice"))
             for name in (*classes, *results.regions)
-            for stats in [summary.classes[name]]
         ],
         "scatter": plots.dice_by_volume(classes, results.scores),
         "shown": shown,
@@ -146,6 +147,12 @@ def _headline(results: Results) -> Tile:
 def _main_metrics(summary: SegmentationSummary) -> list[str]:
     """Metrics of the headline and the tables: Dice, and those that are scored at least once."""
     return ["dice", *(name for name in summary.scored_metrics if name != "dice")]
+
+
+def _written(metrics: Sequence[Quantity], score: Score) -> str:
+    """The scores of a cell in the list of cases, which shows one of them at a time, separated by commas."""
+    values = ((metric.digits, score.values[metric.key]) for metric in metrics)
+    return ",".join("" if value is None else f"{value:z.{digits}f}" for digits, value in values)
 
 
 def _show(results: Results, rank: str, case: str) -> Shown:

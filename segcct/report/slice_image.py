@@ -7,7 +7,7 @@ from pathlib import Path
 from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.files.atomic_file import atomic_path
-from segcct.files.file_names import composed
+from segcct.files.file_names import spelled_as
 from segcct.report.case_images import CaseImages, images_of
 from segcct.report.findings import ranked
 from segcct.report.results import Results, read_results
@@ -33,7 +33,7 @@ def write_picture(evaluation: Path, output: Path, *, case: str | None = None, ch
         if not picks:
             raise EvaluationError("no case has a score", file=results.folder)
         case = picks.get("Median") or picks.get("Worst") or picks["Only"]
-    case = next((name for name in results.cases if composed(name) == composed(case)), case)
+    case = spelled_as([case], results.cases)[case]
     if case not in results.cases:
         expected = ", ".join(results.cases[:8])
         raise EvaluationError(f"no case '{case}' in the evaluation", file=evaluation, expected=expected)

@@ -184,7 +184,7 @@ def build_viewer(
 def data_uri(image: np.ndarray, *, quality: int = 82, largest_px: int = LARGEST_PX) -> str:
     """A windowed slice (H, W) uint8, or (H, W, 3), as an embedded WebP.
 
-    Small slices are enlarged smoothly, so that browsers of every make show them alike; very large ones are reduced.
+    Small slices are enlarged smoothly, so that all browsers show them alike; very large ones are reduced.
     """
     embedded = Image.fromarray(image)
     scale = float(np.clip(1.0, SMALLEST_PX / max(embedded.size), largest_px / max(embedded.size)))

@@ -7,8 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +34,8 @@ from segcct.predictions.prediction_request import Request, resolve
 from segcct.quality import FEATURES, CalibrationRow
 from segcct.quality.calibration_run import calibrate
 from segcct.report.html import number
-from tests.support.toy_pair import data_section, loaded_case, painter, predictor
+from tests.support.browser import probed
+from tests.support.toy_pair import class_filler, data_section, loaded_case, predictor
 
 NOISE = {"clean": 2.0, "fair": 9.0, "noisy": 14.0}
 EMPTY = "empty"
@@ -65,7 +64,7 @@ def request_of(root: Path, *, labelled: bool = True) -> Request:
 
 @pytest.fixture(scope="module")
 def cycles() -> Cycles:
-    return Cycles(predictor(), painter())
+    return Cycles(predictor(), class_filler())
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_figures_of_a_case_by_hand(cycles):
     assert found.figures.pixel_accuracy == 1.0
     assert found.figures.made.distances["foreground"].rmse == pytest.approx(
         0, abs=2e-3
-    )  # the painter knows the intensities
+    )  # the generator knows the intensities
     assert found.figures.again.classes == {"low": 1.0, "high": 1.0}
     np.testing.assert_allclose(found.channels["ct"].original, one.image[0] / 100, atol=1e-6)
     np.testing.assert_allclose(found.channels["ct"].reconstruction, one.image[0] / 100, atol=2e-3)
@@ -241,7 +240,7 @@ def test_a_case_that_fails_is_named_and_the_others_are_shown(scans, cycles, tmp_
 
 def test_a_generator_of_another_size_is_carried_over(scans, written, tmp_path):
     request = request_of(scans)
-    other = Cycles(predictor(), painter(fit="resize"))
+    other = Cycles(predictor(), class_filler(fit="resize"))
     write_comparison(other, Request(request.cases[:1], request.data), tmp_path)
     here, there = (
         json.loads((folder / "report.json").read_text(encoding="utf-8"))["cases"]["clean"]
@@ -277,7 +276,7 @@ def test_what_the_style_knows_of_slices_is_no_structure(cycles):
 
 def test_the_share_found_again_is_of_one_scale(scans, tmp_path):
     """Masks found in generated and in real images are compared on the same slices, those of the generator."""
-    other = Cycles(predictor(), painter(fit="resize"))
+    other = Cycles(predictor(), class_filler(fit="resize"))
     write_comparison(other, request_of(scans), tmp_path)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     cycle = [content["cases"][name]["cycle"] for name in NOISE]
@@ -301,7 +300,7 @@ def test_what_is_no_generator_is_refused(trained, phantom, tmp_path, capsys, gen
 
 
 def test_a_generator_of_another_scheme_is_refused():
-    other = painter(labels={"low": 3, "high": 8})
+    other = class_filler(labels={"low": 3, "high": 8})
     other.scheme = type(other.scheme)("custom", {"low": 3, "high": 8})
     with pytest.raises(ModelError, match="differ in the label scheme"):
         Cycles(predictor(), other)
@@ -495,19 +494,9 @@ window.addEventListener("message", (told) => {{
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_works_in_a_browser(page, tmp_path, width):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium to open the page in")
     (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
     (tmp_path / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as profile:
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-        command += ["--disable-background-networking", f"--user-data-dir={profile}", "--window-size=1400,900"]
-        command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri()]
-        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
-    found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
-    assert found is not None, shown[-2000:]
-    out = json.loads(found[1].replace("&lt;", "<"))
+    out = probed(tmp_path / "frame.html", "1400,900")
     assert out["width"] == width
     assert out["first"] == [EMPTY]
     assert out["second"] == ["noisy"]

@@ -11,7 +11,6 @@ import pytest
 
 from segcct.errors import EvaluationError
 from segcct.evaluation.evaluate_folders import evaluate
-from segcct.files.table_file import read_rows_of
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.inference.predictor import Predictor
@@ -20,30 +19,22 @@ from segcct.predictions.mask_options import MaskOptions
 from segcct.predictions.prediction_request import resolve
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
-from tests.support.toy_pair import card, data_section, loaded_case, predictor
+from tests.support.paired_scans import paired_predictor, write_paired
 
 
 @pytest.fixture
 def model() -> Predictor:
-    return named("a")
+    return paired_predictor(weights_sha256="a")
 
 
-def named(weights: str) -> Predictor:
-    """A segmenter whose weights have this digest."""
-    data = data_section(layout="paired", channels={"ct": "{id}_ct.nii.gz"}, label="{id}_seg.nii.gz")
-    plain = predictor()
-    return Predictor(plain.network, card("segmentation", data, weights_sha256=weights), plain.how)
+@pytest.fixture
+def other() -> Predictor:
+    return paired_predictor(weights_sha256="b")
 
 
 @pytest.fixture
 def scans(tmp_path) -> Path:
-    root = tmp_path / "scans"
-    root.mkdir()
-    for name in ("one", "two"):
-        case = loaded_case()
-        case.grid.save(root / f"{name}_ct.nii.gz")
-        case.grid.with_array(case.label).save(root / f"{name}_seg.nii.gz")
-    return root
+    return write_paired(tmp_path / "scans", ("one", "two"))
 
 
 @pytest.fixture
@@ -110,9 +101,8 @@ def test_a_report_notices_another_reference(scored, scans):
     assert "The reference of 1 case has changed (two)" in page(scored)
 
 
-def test_the_scores_of_a_do_not_appear_under_the_name_of_b(scored, scans):
+def test_the_scores_of_a_do_not_appear_under_the_name_of_b(scored, scans, other):
     """B predicts into A's folder after A was scored; its architecture was shown beside A's scores."""
-    other = named("b")
     changed = other.card.model_copy(
         update={"architecture": other.card.architecture.model_copy(update={"name": "net_b"})}
     )
@@ -143,16 +133,7 @@ def test_anonymized_evaluations_notice_it_too(model, scans, tmp_path):
     assert "The mask of 1 case" in page(tmp_path)
 
 
-def test_paired_comparisons_name_the_other_model(scored, scans):
-    other = named("b")
-    predict_folder(other, resolve(other.card, scans), scored / "q")
-    summary = evaluate(scored / "p", scans, against=scored / "q")
-    assert summary["paired"]["weights_sha256"] == "b"
-    assert read_rows_of(scored / "e" / "metrics.csv")
-
-
-def test_the_other_predictions_of_a_comparison_are_bound_too(scored, scans, capsys):
-    other = named("b")
+def test_the_other_predictions_of_a_comparison_are_bound_too(scored, scans, other, capsys):
     predict_folder(other, resolve(other.card, scans), scored / "q")
     edit(scored / "q" / "one.nii.gz")
     index = json.loads((scored / "q" / "predictions.json").read_text())
@@ -162,14 +143,14 @@ def test_the_other_predictions_of_a_comparison_are_bound_too(scored, scans, caps
     edited = "1 of 2 other masks was edited or replaced after the prediction (one)"
     assert edited in capsys.readouterr().err
     paired = json.loads((scored / "e" / "paired.json").read_text())
+    assert paired["weights_sha256"] == "b"
     assert (paired["seen"], paired["edited"]) == ({"train": ["two"], "val": []}, ["one"])
     for text in ((scored / "e" / "table.md").read_text(), page(scored)):
         assert edited in text
         assert "Of the 2 cases, the other model was trained on 1" in text
 
 
-def test_edited_masks_are_found_among_anonymized_other_predictions(scored, scans):
-    other = named("b")
+def test_edited_masks_are_found_among_anonymized_other_predictions(scored, scans, other):
     masks = predict_folder(other, resolve(other.card, scans), scored / "q", MaskOptions(anonymize=True)).masks
     edit(masks[0])
     edited = evaluate(scored / "p", scans, against=scored / "q")["paired"]["edited"]
@@ -179,5 +160,5 @@ def test_edited_masks_are_found_among_anonymized_other_predictions(scored, scans
 def test_a_table_of_another_evaluation_is_refused(scored):
     table = scored / "e" / "metrics.csv"
     table.write_text(table.read_text().replace("0.", "0.1", 1))
-    with pytest.raises(EvaluationError, match=r"metrics.csv: is not the table that summary.json is of"):
+    with pytest.raises(EvaluationError, match=r"metrics.csv: does not belong to summary.json"):
         page(scored)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from segcct.errors import EvaluationError, LabelError, MetricError
 from segcct.evaluation import evaluate_folders, evaluation_files, scoring
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.scoring import CaseScores
-from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.evaluation.summary_record import MetricStats
+from segcct.evaluation.tables import _mean
+from segcct.images.affines import IMAGE_AFFINE
+from segcct.images.volume import Volume
+from segcct.metrics.metric_table import quantity
 from segcct.report import plots
 from segcct.report.findings import findings
 from segcct.report.results import read_results
@@ -33,7 +38,6 @@ SHAPE = (12, 12, 6)
 
 
 def save(file: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
     spacing = None if affine is IMAGE_AFFINE else tuple(np.linalg.norm(affine[:3, :3], axis=0))
     Volume(array.astype(np.uint8), affine, spacing).save(file)
     return file
@@ -196,11 +200,10 @@ PROBLEMS = (
 )
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_every_problem_is_named_in_one_run(folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
+def test_every_problem_is_named_in_one_run(folders: tuple[Path, Path], tmp_path: Path) -> None:
     spoil(*folders)
     with pytest.raises(EvaluationError, match="5 problems, nothing was scored") as caught:
-        evaluate(*folders, "acdc", output=tmp_path / "o", workers=workers)
+        evaluate(*folders, "acdc", output=tmp_path / "o")
     for problem in PROBLEMS:
         assert caught.match(problem)
     assert not (tmp_path / "o").exists()
@@ -362,6 +365,13 @@ def test_references_may_carry_an_ending(folders: tuple[Path, Path], ending: str)
     assert evaluate(*folders, "acdc")["classes"]["RV"]["dice"]["mean"] == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
 
 
+def test_masks_match_in_any_spelling_of_unicode(folders: tuple[Path, Path]) -> None:
+    names = [unicodedata.normalize(form, "Müller.nii.gz") for form in ("NFD", "NFC")]
+    for folder, name in zip(folders, names, strict=True):
+        (folder / "a.nii.gz").rename(folder / name)
+    assert evaluate(*folders, "acdc")["cases"] == 3
+
+
 def test_masks_of_the_same_names_match_whatever_their_ending(folders: tuple[Path, Path]) -> None:
     for folder in folders:
         for file in sorted(folder.iterdir()):
@@ -391,12 +401,57 @@ def index(predictions: Path, **more: Any) -> None:
 
 def test_masks_are_not_scored_under_a_scheme_they_were_not_written_in(folders: tuple[Path, Path]) -> None:
     index(folders[0])
-    with pytest.raises(EvaluationError, match=r"not written under this scheme .*brats2023; expected acdc \(RV 1"):
+    with pytest.raises(EvaluationError, match=r"not written under this scheme .*brats2023 \(.*; expected acdc \(RV 1"):
         evaluate(*folders, "brats2023")  # it has the same values, of other structures
     index(folders[0], scheme={"name": "custom", "classes": {"a": 1, "b": 2, "c": 3}, "regions": {}})
     assert evaluate(*folders, "acdc")["scheme"] == "acdc"  # a custom scheme may get its real name
     with pytest.raises(EvaluationError, match="not written under this scheme"):
         evaluate(*folders, "synapse")
+    index(folders[0], scheme={"name": "custom", "classes": {"LV": 1, "MYO": 2, "RV": 3}, "regions": {}})
+    for other in ("acdc", Scheme("custom", {"RV": 1, "MYO": 2, "LV": 3})):
+        with pytest.raises(EvaluationError, match=r"found --scheme .* \(RV 1, MYO 2, LV 3\); expected custom \(LV 1"):
+            evaluate(*folders, other)
+
+
+def test_masks_of_another_program_are_scored_by_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It gives the classes of a custom scheme, and says how the dataset is read: files, label values, patients."""
+    for case in ("p1_visit1", "p1_visit2", "p2_visit1"):
+        save(tmp_path / "data" / f"{case}_ct.nii.gz", np.zeros(SHAPE))
+        save(tmp_path / "data" / f"{case}_seg.nii.gz", np.choose(heart(), [0, 2, 1, 3]))
+        save(tmp_path / "masks" / f"{case}.nii.gz", heart())
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        """
+        data:
+          layout: paired
+          root: elsewhere
+          channels: {ct: "{id}_ct.nii.gz"}
+          label: "{id}_seg.nii.gz"
+          patient: (.*)_visit.
+          scheme: custom
+          labels: {right: 1, muscle: 2, left: 3}
+          label_map: {1: 2, 2: 1}
+        """
+    )
+    command = ["evaluate", "--prediction", tmp_path / "masks", "--reference", tmp_path / "data", "--scheme", config]
+    assert main([*map(str, command), "--output", str(tmp_path / "o")]) == 0
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text(encoding="utf-8"))
+    assert list(summary["classes"]) == ["right", "muscle", "left"]
+    assert (summary["cases"], summary["patients"], summary["overall"]["dice"]["mean"]) == (3, 2, 1.0)
+    assert list(summary["files"]["p1_visit1"]["channels"]) == ["ct"]  # which the report shows
+    classes = {"right": 1, "muscle": 2, "left": 3}
+    data = {"layout": "paired", "root": "r", "channels": {"ct": "{id}_ct.nii.gz"}, "label": "{id}_seg.nii.gz"}
+    data |= {"scheme": "custom", "labels": classes}  # without the patients and the swapped values of the config
+    index(tmp_path / "masks", data=data, scheme={"name": "custom", "classes": classes})
+    by_index, by_config = (evaluate(tmp_path / "masks", tmp_path / "data", scheme) for scheme in (None, config))
+    assert (by_index["patients"], by_index["overall"]["dice"]["mean"] < 1) == (3, True)
+    assert (by_config["patients"], by_config["overall"]["dice"]["mean"]) == (2, 1.0)
+    save(tmp_path / "flat" / "p1_visit1.nii.gz", heart())
+    assert evaluate(tmp_path / "flat", tmp_path / "flat", config)["scheme"] == "custom"
+    capsys.readouterr()
+    config.unlink()
+    assert main([*map(str, command), "--output", str(tmp_path / "o")]) == 1
+    assert "config.yaml: no such config file" in capsys.readouterr().err
 
 
 def test_an_index_without_a_scheme_is_not_called_missing(folders: tuple[Path, Path]) -> None:
@@ -664,8 +719,26 @@ def test_against_other_predictions(folders: tuple[Path, Path], tmp_path: Path) -
     (perfect / "c.nii.gz").unlink()
     with pytest.raises(EvaluationError, match=r"c: has a reference but no prediction .*perfect/c\.nii\.gz"):
         evaluate(*folders, "acdc", against=perfect)
-    with pytest.raises(EvaluationError, match="hold different cases"):
-        evaluate(*folders, "acdc", against=perfect, allow_unmatched=True)
+
+
+def test_other_predictions_are_compared_on_the_cases_of_a_split(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Those of another program, which says nothing of splits, may be of more cases, or of no more."""
+    save(folders[1] / "trained_on.nii.gz", heart())
+    index(folders[0], selection="test")
+    other = tmp_path / "other"
+    shutil.copytree(folders[1], other)
+    save(other / "unlabeled.nii.gz", heart())
+    assert evaluate(*folders, against=other)["paired"]["cases"] == 3
+    (other / "trained_on.nii.gz").unlink()
+    assert evaluate(*folders, against=other)["paired"]["cases"] == 3
+    (other / "b.nii.gz").unlink()
+    with pytest.raises(EvaluationError, match=r"1 problem, .*\n  - b: has a reference but no prediction .*other/b\."):
+        evaluate(*folders, against=other)
+
+
+def test_a_difference_of_nothing_has_no_minus() -> None:
+    stats = MetricStats(mean=-1e-9, ci95=[-0.25, 1e-9])
+    assert _mean(stats, quantity("dice"), sign="+") == "+0.000 [-0.250, +0.000]"
 
 
 def test_the_command_takes_conventions_and_a_rival(
@@ -720,7 +793,10 @@ def test_masks_of_a_flat_folder_belong_to_the_patients_in_their_names(
     assert "patient" not in capsys.readouterr().err
     index(tmp_path / "p", data=data)
     assert evaluate(tmp_path / "p", tmp_path / "r")["patients"] == 3
-    assert capsys.readouterr().err.count("3 masks of the flat folder of references count as a patient each") == 1
+    save(tmp_path / "r" / "p3_visit1_gt.nii.gz", heart())  # of another split, and so not scored
+    index(tmp_path / "p", data=data, selection="test")
+    assert evaluate(tmp_path / "p", tmp_path / "r")["patients"] == 3
+    assert capsys.readouterr().err.count("3 masks of the flat folder of references count as a patient each") == 2
 
 
 def test_volumes_are_those_of_whole_voxels(tmp_path: Path) -> None:

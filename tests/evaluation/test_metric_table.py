@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import pickle
-import sys
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -14,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcct import plugins
 from segcct.errors import EvaluationError, MetricError, PluginError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.metrics import MaskPair, Metric, all_metrics, metric_table, register_metric
 from segcct.metrics.metric_table import learn_metrics, registered_metrics
 from segcct.report.segmentation_page import write_report
+from tests.support.installed_package import install
 
 PLUGIN = """
 from segcct.metrics import MaskPair, Metric, register_metric
@@ -44,7 +43,7 @@ register_metric(
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of metrics, put back after the test."""
     all_metrics()
-    monkeypatch.setattr(metric_table, "_TABLE", dict(metric_table._TABLE))
+    monkeypatch.setattr(metric_table._TABLE, "_added", dict(metric_table._TABLE._added))
 
 
 def masks(folder: Path, shift: int, wider: int) -> Path:
@@ -101,7 +100,7 @@ def test_a_metric_from_outside_reaches_everything(
 @pytest.mark.usefixtures("table")
 @pytest.mark.parametrize("key", ["dice", "counts", "value", "voxels_ref", "background", "Volume", "a b", ""])
 def test_a_key_that_is_taken_or_no_column_is_refused(key: str) -> None:
-    with pytest.raises(MetricError):
+    with pytest.raises(PluginError, match=rf"'{key}' already\. Register yours|expected lower-case letters"):
         register_metric(Metric(key=key, label="Other", score=lambda pair: 1.0))
 
 
@@ -113,31 +112,24 @@ def test_registering_twice_is_registering_once() -> None:
     assert list(all_metrics())[-1] == "volume"
 
 
-@pytest.mark.usefixtures("table")
-def test_entry_points_are_loaded_and_a_broken_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "volume_metric.py").write_text(PLUGIN, encoding="utf-8")
-    record = tmp_path / "volume_metrics-1.0.dist-info"
-    record.mkdir()
-    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: volume-metrics\nVersion: 1.0\n")
-    (record / "entry_points.txt").write_text("[segcct.metrics]\nvolume = volume_metric\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(metric_table, "_KNOWN_TO_ALL", set(metric_table._KNOWN_TO_ALL))
-
-    def load() -> None:
-        for cached in (plugins._groups_named, plugins.load_plugins, metric_table._load_entry_points):
-            cached.cache_clear()
-        sys.modules.pop("volume_metric", None)
-        all_metrics()
-
-    load()
-    assert all_metrics()["volume_similarity"](MaskPair.of(np.ones(3), np.ones(3))) == 1.0
-    assert registered_metrics() == ()  # another process loads it by itself
-    (tmp_path / "volume_metric.py").write_text("import nothing_of_that_name")
-    with pytest.raises(PluginError, match=r"volume of package volume-metrics .*nothing_of_that_name"):
-        load()
-    monkeypatch.undo()
-    for cached in (plugins._groups_named, plugins.load_plugins, metric_table._load_entry_points):
-        cached.cache_clear()
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        (PLUGIN.replace('"volume_similarity"', '"dice"'), "already"),
+    ],
+)
+def test_entry_points_are_loaded_and_a_broken_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str
+) -> None:
+    with monkeypatch.context() as patch:
+        install(tmp_path, patch, metric_table._TABLE, "volume_metric", PLUGIN, package="volume-metrics")
+        assert all_metrics()["volume_similarity"](MaskPair.of(np.ones(3), np.ones(3))) == 1.0
+        assert registered_metrics() == ()  # another process loads it by itself
+    with monkeypatch.context() as patch:
+        install(tmp_path, patch, metric_table._TABLE, "volume_metric", source, package="volume-metrics")
+        with pytest.raises(PluginError, match=rf"of package volume-metrics .*{words}"):
+            all_metrics()
 
 
 @pytest.mark.usefixtures("table")

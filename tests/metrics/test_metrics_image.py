@@ -109,7 +109,7 @@ def test_border_is_also_between_two_classes():
     assert image.border_band(label, 1)[0].sum(axis=1).tolist() == [0, 4, 4, 0]
 
 
-def test_baseline_paints_each_class_in_its_mean():
+def test_baseline_fills_each_class_with_its_mean():
     label = np.array([[[0, 1], [1, 2]]], dtype=np.uint8)
     original = np.array([[[[0.1, 0.2], [0.4, 0.9]], [[1.0, 0.0], [0.5, 0.25]]]], dtype=np.float16)
     painted = image.class_mean_baseline(original, label)

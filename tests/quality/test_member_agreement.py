@@ -33,7 +33,7 @@ from segcct.quality.case_features import features_of_case
 from segcct.quality.quality_model import QualityModel
 from segcct.quality.quality_table import quality_table
 from segcct.run_folder import FoldsFolder
-from tests.support.toy_pair import HOW, INTENSITIES, card, data_section, loaded_case, painter
+from tests.support.toy_pair import HOW, INTENSITIES, card, class_filler, data_section, loaded_case
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -194,7 +194,9 @@ def test_folds_are_calibrated_on_cases_that_none_was_trained_on(
 
 def test_the_comparison_page_has_the_estimates_of_folds(folds: FoldsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(calibrate(folds)) == 0
-    monkeypatch.setattr(Reconstructor, "load", lambda *_: painter(channels={"ct": "ct.nii.gz"}, label="seg.nii.gz"))
+    monkeypatch.setattr(
+        Reconstructor, "load", lambda *_: class_filler(channels={"ct": "ct.nii.gz"}, label="seg.nii.gz")
+    )
     root, output = folds.path.parent, folds.path.parent / "page"
     command = ["compare", "--i2m", str(folds.path), "--m2i", str(root / "m2i"), "--input", str(root / "data" / "d")]
     assert main([*command, "--output", str(output), "--slices", "2"]) == 0

@@ -33,7 +33,6 @@ from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, sp
 from segcct.model_card import PostprocessingStep, SchemeCard, load_card
 from segcct.predictions.case_tables import merge_rows
 from segcct.predictions.quality_rows import read_rows
-from segcct.preparation.prepared_case import prepare_case
 from segcct.quality import (
     FEATURES,
     FILE,
@@ -196,11 +195,6 @@ def test_classes_of_a_case_tell_of_each_other():
     assert with_other_classes({"a": own})["a"]["flip_agreement_others"] is None
 
 
-def test_an_empty_class_has_no_features():
-    one = predictions()
-    assert class_features(one, 2) is None
-
-
 def kept(of: Predictor, scan: LoadedCase) -> Segmented:
     return of.segment(scan, keep_probabilities=True)
 
@@ -248,6 +242,16 @@ def test_a_case_without_foreground_is_not_estimated(model):
     assert features == {"low": None, "high": None}
     assert [row.dice for row in calibration_rows(seen, features)] == [None, None]
     assert model.estimate("a", None) is None
+
+
+def test_a_class_on_the_scans_grid_alone_was_predicted():
+    seen = kept(predictor(), loaded_case(noise=0.0))
+    seen.soft.index[seen.soft.index == 2] = 0
+    features = features_of_case(predictor(), seen)["high"]
+    assert features is not None
+    assert features["expected_dice"] == 0
+    assert {"expected_dice", "volume_voxels", "volume_ml"} <= {name for name in FEATURES if features[name] is not None}
+    assert features["entropy_foreground"] is features["components"] is None
 
 
 def test_a_class_that_postprocessing_removed_was_not_predicted():
@@ -728,6 +732,22 @@ def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, c
     assert QualityModel.load(estimated / FILE, load_card(estimated)) is None
 
 
+def test_an_estimate_of_other_preparation_is_refused(model, tmp_path):
+    """The weights are the same, but model.json was edited."""
+    of = predictor().card
+    fitted = model.model_copy(update={"classes": [], "slopes": {}, "intercepts": {}, "quantiles": {}})
+    write_json(tmp_path / FILE, {**fitted.to_json(), **identity_of_masks(of)})
+    elsewhere = {**of.data, "channels": dict.fromkeys(of.data["channels"], "elsewhere/*.nii.gz")}
+    assert QualityModel.load(tmp_path / FILE, of.model_copy(update={"data": elsewhere})) is not None
+    edited = of.model_copy(update={"data": {**of.data, "orientation": "canonical"}})
+    with pytest.raises(ModelError, match="calibrated for other preparation"):
+        QualityModel.load(tmp_path / FILE, edited)
+    content = json.loads((tmp_path / FILE).read_text())
+    del content["preparation"]  # as files of earlier versions
+    write_json(tmp_path / FILE, content)
+    assert QualityModel.load(tmp_path / FILE, of) is not None
+
+
 def test_rows_of_the_table(model, tmp_path):
     features = {"a": {**dict.fromkeys(FEATURES), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(FEATURES)}
     table = {row["class"]: row for row in quality_rows(model, features)}
@@ -761,9 +781,3 @@ def test_one_validation_patient_is_too_few(trained, phantom, capsys):
     assert main(["calibrate", "--i2m", str(trained / "best"), "--input", str(phantom)]) == 1
     assert "too few patients" in capsys.readouterr().err
     assert not (trained / "best" / "quality.json").exists()
-
-
-def test_prepared_without_a_label_cannot_be_measured():
-    of = predictor()
-    prepared = prepare_case(loaded_case(labeled=False), of.preparation, of.scheme)
-    assert prepared.full_label is None

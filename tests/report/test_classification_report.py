@@ -72,7 +72,7 @@ def test_findings_of_a_perfect_model(tmp_path):
 
 def test_left_out_pictures_are_named(tmp_path):
     folder = evaluation(tmp_path / "e", unmatched={"references": ["a", "b"], "predictions": []})
-    assert "Left out of every number: 2 images without a prediction." in class_findings(read_class_results(folder))
+    assert "Not scored: 2 images without a prediction." in class_findings(read_class_results(folder))
 
 
 def test_which_pictures_are_shown(results):

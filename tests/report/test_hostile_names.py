@@ -20,7 +20,7 @@ from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.prediction_request import Request
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
-from tests.support.toy_pair import data_section, loaded_case, painter, predictor
+from tests.support.toy_pair import class_filler, data_section, loaded_case, predictor
 
 CLEAR = "\x1b[2J"
 NAMES = (
@@ -89,7 +89,7 @@ def test_pages_hold_the_names_as_text(evaluated, tmp_path):
 
 
 def test_the_comparison_holds_them_as_text_too(request_of, tmp_path):
-    page = write_comparison(Cycles(predictor(), painter()), request_of, tmp_path / "c", slices=1)
+    page = write_comparison(Cycles(predictor(), class_filler()), request_of, tmp_path / "c", slices=1)
     seen = Tags(page.read_text(encoding="utf-8"))
     assert "img" not in seen.tags
     assert not seen.handlers

@@ -8,8 +8,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,11 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import segcct
 from segcct import figures
 from segcct.cli import main
 from segcct.errors import EvaluationError, GeometryError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.summary_record import MetricStats
+from segcct.figures.colors import rgb
+from segcct.metrics.metric_table import quantity
 from segcct.plurals import listed_in_prose
 from segcct.report import plots
 from segcct.report.findings import findings, ranked, worst_cases
@@ -33,6 +34,7 @@ from segcct.report.results import Score, read_results
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
 from segcct.report.viewer import data_uri
+from tests.support.browser import probed
 
 METRICS = ("dice", "iou", "hd95_mm", "nsd")
 
@@ -253,6 +255,19 @@ def test_the_page_shows_pixel_accuracy_and_what_an_empty_mask_reaches(page: str,
         assert f'<td data-value="{value}">{number(value, 4)}</td>' in page
 
 
+def test_a_cell_holds_every_metric_in_few_bytes(page: str, evaluation: Path):
+    row = re.search(r'<tr data-case="p4_missed">.*?</tr>', page, flags=re.DOTALL)
+    assert row is not None
+    metrics = re.findall(r'<option value="(\w+)"', page)
+    assert metrics[0] == "dice"  # which the cells show first
+    assert {"hd95_mm", "volume_difference", "asd_mm"} <= set(metrics)
+    cells = list(re.finditer(r'<td[^>]*data-scores="([^"]*)".*?</td>', row[0]))
+    for cell, score in zip(cells, read_results(evaluation).of_case("p4_missed").values(), strict=True):
+        shown = [number(score.values[key], quantity(key).digits) for key in metrics]
+        assert cell[1] == ",".join(shown).replace("not defined", "").replace("\N{MINUS SIGN}", "-")
+        assert len(cell[0]) < 200  # a page of a thousand cases and a hundred classes must still open
+
+
 def test_the_page_says_where_it_comes_from_and_what_it_is_not_for(page: str):
     words = Outline(page).words
     for text in ("command", "commit", "selected on", "validation Dice", "segcct predict", "packages"):
@@ -439,7 +454,7 @@ def test_scores_that_are_not_defined_are_said_so(tmp_path: Path):
     by_hand(tmp_path / "e", [("a", "x", None, "absent", 0.0), ("b", "x", None, "absent", 0.0)])
     words = Outline(write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")).words
     assert "Mean Dice not defined" in words
-    assert "No case has a score, so none is picked" in words
+    assert "No case has a score, so none is shown" in words
     assert "Not drawn: the evaluation has no volumes" in words
     assert "The evaluation states no definitions" in words
     assert "The evaluation records no provenance" in words
@@ -459,8 +474,7 @@ def test_cases_left_out_are_named(tmp_path: Path):
     by_hand(tmp_path / "e", [("a", "x", 0.5, "ok", 3.0)], unmatched=unmatched)
     sentence = findings(read_results(tmp_path / "e"))[-1]
     assert sentence == (
-        "Left out of every number: "
-        "2 references without a prediction (q and r) and 1 prediction without a reference (z)."
+        "Not scored: 2 references without a prediction (q and r) and 1 prediction without a reference (z)."
     )
 
 
@@ -755,6 +769,51 @@ def test_twenty_real_cases_make_a_small_page(shared_data: Path, tmp_path: Path):
     assert path.read_text(encoding="utf-8").count('class="picture') == 12
 
 
+STYLE = (Path(segcct.__file__).parent / "report" / "style.css").read_text(encoding="utf-8")
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colors, 1 to 21, as the Web Content Accessibility Guidelines define it."""
+
+    def luminance(color: str) -> float:
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.array(rgb(color)) / 255]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def mixed(color: str, background: str, fraction: float) -> str:
+    """As `color-mix` lays a tint over a background."""
+    bands = fraction * np.array(rgb(color)) + (1 - fraction) * np.array(rgb(background))
+    return "#" + "".join(f"{round(band):02x}" for band in bands)
+
+
+def test_text_can_be_read_in_both_themes():
+    themes = [
+        dict(re.findall(r"--([a-z-]+): ([^;]+);", block)) for block in re.findall(r"{([^{}]*--bg:[^{}]*)}", STYLE)
+    ]
+    assert len(themes) == 3
+    assert themes[1] == themes[2]  # dark by choice, and by the system
+    for theme in themes:
+        for color in ("ink", "muted", "accent", "warn"):
+            assert contrast(theme[color], theme["card"]) >= 4.5, color
+        for color in ("ink", "muted"):
+            assert contrast(theme[color], theme["bg"]) >= 4.5, color
+        assert contrast(theme["amber"], theme["amber-bg"]) >= 4.5
+        for color in ("warn", "accent"):  # the strongest tint of a cell
+            tint = mixed(theme[color], theme["card"], float(theme["tint"].rstrip("%")) / 100)
+            assert contrast(theme["ink"], tint) >= 4.5, color
+
+
+def test_a_page_is_printed_in_the_light_theme_with_its_colors():
+    """On paper, browsers leave out backgrounds unless told otherwise: light letters would stand on white."""
+    dark = re.findall(r"@media (screen[^{]*) {[^@]*?--bg: #0c0f14", STYLE)
+    assert dark == ["screen", "screen and (prefers-color-scheme: dark)"]
+    assert STYLE.count("#0c0f14") == 2
+    assert "print-color-adjust: exact" in STYLE.split("@media print")[1]
+
+
 PROBE = """
 <script>
 window.addEventListener("load", () => {
@@ -767,10 +826,11 @@ window.addEventListener("load", () => {
   heads[2].click(); out.absentLast = column(0).at(-1);
   const metric = document.getElementById("metric");
   metric.value = "hd95_mm"; metric.dispatchEvent(new Event("change"));
-  out.hd = document.querySelector('tr[data-case="p1_same"] td[data-status] .cell').textContent;
+  out.hd = document.querySelector('tr[data-case="p1_same"] td[data-scores]').firstChild.data;
   const viewer = document.querySelector(".viewer"), slider = viewer.querySelector("input");
   slider.value = "0"; slider.dispatchEvent(new Event("input"));
   out.slice = viewer.querySelector(".slice-number").textContent;
+  out.spoken = slider.getAttribute("aria-valuetext");
   out.shown = [...viewer.querySelectorAll("svg[data-slice]")]
     .filter((svg) => svg.style.display !== "none").map((svg) => svg.dataset.slice);
   viewer.querySelector(".legend button").click();
@@ -790,24 +850,14 @@ window.addEventListener("load", () => {
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 500])
 def test_the_page_works_in_a_browser(page: str, tmp_path: Path, width: int):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium to open the page in")
     (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as profile:
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        command += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={width},900"]
-        command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]
-        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
-    found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
-    assert found is not None, shown[-2000:]
-    out = json.loads(found[1].replace("&lt;", "<"))
+    out = probed(tmp_path / "page.html", f"{width},900")
     assert out["up"][0] == "p4_missed"
     assert out["up"][-1] == "p1_same"
     assert out["down"] == out["up"][::-1]
     assert out["absentLast"] == "p5_absent"
     assert out["hd"] == "0.00"
-    assert out["slice"] == "2"
+    assert out["slice"] == out["spoken"] == "2"
     assert out["shown"] == ["0"] * 4
     assert out["hidden"]
     assert out["large"] == 1
