@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import program
 from accuracy_table import table, write_curves
 from machine import folder_here, machine
 from peer_networks import PREFIX, register_peer
@@ -42,7 +43,7 @@ from segcct.config import SegmentationConfig, settings
 from segcct.config.base import Section
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_record import Splits
-from segcct.errors import ConfigError, RunError, SegcctError
+from segcct.errors import ConfigError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.json_file import read_object, write_json
 from segcct.files.table_file import read_rows_of
@@ -305,17 +306,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="train nothing, only print the table")
     parser.add_argument("--one", nargs=3, metavar=("ENTRY", "SEED", "FOLD"), help=argparse.SUPPRESS)
     arguments, arguments.keys = parser.parse_known_args()
-    try:
-        benchmark = read(arguments)
-        if arguments.one:
-            entry, seed, fold = arguments.one
-            train_and_score(Training(entry, int(seed), int(fold), arguments.final), benchmark, arguments)
-            return
-        if not arguments.table:
-            train_missing(benchmark, arguments)
-        results = results_of(benchmark, arguments)
-    except SegcctError as error:
-        sys.exit(f"{parser.prog}: {error}")
+    benchmark = read(arguments)
+    if arguments.one:
+        entry, seed, fold = arguments.one
+        train_and_score(Training(entry, int(seed), int(fold), arguments.final), benchmark, arguments)
+        return
+    if not arguments.table:
+        train_missing(benchmark, arguments)
+    results = results_of(benchmark, arguments)
     if not results:
         sys.exit(f"{parser.prog}: no results from this machine in {folder_of(benchmark, arguments)}")
     here = machine(arguments.keys)
@@ -351,4 +349,4 @@ def train_missing(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -21,8 +21,7 @@ def averaged(scores: Sequence[Scores]) -> dict[str, float]:
 def mean_text(scores: Scores, patients: Mapping[str, str]) -> str:
     """`0.812 [0.790, 0.830]`: mean over cases, and its 95% interval over patients."""
     stats = summarize(list(scores.values()), [patients[name] for name in scores], bounds=(0, 1))
-    low, high = stats["ci95"]
-    return f"{stats['mean']:.3f} [{'n/a' if low is None else f'{low:.3f}, {high:.3f}'}]"
+    return f"{stats['mean']:.3f} {interval_text(stats['ci95'], '.3f')}"
 
 
 def difference_text(scores: Scores, reference: Scores, patients: Mapping[str, str]) -> str:
@@ -31,5 +30,10 @@ def difference_text(scores: Scores, reference: Scores, patients: Mapping[str, st
     found = paired(
         [scores[name] for name in names], [reference[name] for name in names], [patients[name] for name in names]
     )
-    low, high = found["ci95"]
-    return f"{found['difference']:+.3f} [{'n/a' if low is None else f'{low:+.3f}, {high:+.3f}'}]"
+    return f"{found['difference']:+.3f} {interval_text(found['ci95'], '+.3f')}"
+
+
+def interval_text(ci95: Sequence[float | None], form: str, *, scale: float = 1.0) -> str:
+    """`[0.790, 0.830]`, or `[n/a]` for an interval that is not defined, as that of one patient."""
+    low, high = ci95
+    return "[n/a]" if low is None or high is None else f"[{scale * low:{form}}, {scale * high:{form}}]"

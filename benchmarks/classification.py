@@ -17,8 +17,8 @@ brain: 5-fold cross-validation of brain-tumor classes at two image sizes, from r
     MODEL=RUN/best. Above 64 pixels the tokenizer takes steps of 2: otherwise an epoch of CCT-7 would take about seven
     minutes on two processor cores.
 
-Finished runs are not trained again; if their settings differ, the program stops. Other options are config keys, such as
---train.lr 1e-3.
+Finished runs are not trained again; if their settings differ, the program stops. Every machine and precision has its
+own folder of results. Other options are config keys, such as --train.lr 1e-3.
 """
 
 from __future__ import annotations
@@ -27,16 +27,21 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import program
 import torch
+from case_scores import interval_text
+from machine import folder_here
 from trained import minutes as minutes_of
 from trained import trained
 
 from segcct.config import ClassificationConfig, settings
 from segcct.datasets.split_record import Splits
+from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.metrics import paired
@@ -47,7 +52,7 @@ from segcct.run_folder import RunFolder
 from segcct.tasks.classification.class_evaluation import evaluate_classes
 from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.classification.image_prediction import find_images, predict_images
-from segcct.tasks.classification.probability_table import INDEX, TABLE
+from segcct.tasks.classification.probability_table import INDEX, TABLE, read_table, write_table
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"
@@ -68,14 +73,29 @@ PUBLISHED = {"cct_2_3x2_32": 89.75, "cct_4_3x2_32": 91.97, "cct_6_3x1_32": 95.70
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
-def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -> tuple[RunFolder, float]:
+def train(config: Path, name: str, arguments: argparse.Namespace, keys: Mapping[str, Any]) -> tuple[RunFolder, float]:
     """The run of a training, done now or earlier, and its minutes."""
-    overrides: dict[str, Any] = {"data.root": str(arguments.root), "data.layout": "classes"}
-    overrides |= {key.replace("__", "."): value for key, value in keys.items()}
-    overrides |= {"run.root": str(arguments.output), "run.name": name}
-    overrides |= settings.parse_overrides(arguments.keys)
+    overrides = {
+        "data.root": str(arguments.root),
+        "data.layout": "classes",
+        **keys,
+        "run.root": str(arguments.output),
+        "run.name": name,
+        **settings.parse_overrides(arguments.keys),
+    }
     run = trained(settings.load(ClassificationConfig, config, overrides))
     return run, minutes_of(run)
+
+
+def epochs_of(model: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Config keys of a training for some epochs on CIFAR-10."""
+    return {
+        "model.name": model,
+        "run.seed": seed,
+        "train.lr": rate(model),
+        "train.budget": None,
+        "train.epochs": arguments.epochs,
+    }
 
 
 def predicted(run: RunFolder, root: Path) -> Path:
@@ -100,8 +120,8 @@ def tested(run: RunFolder, root: Path) -> dict[str, Any]:
 
 def shown(summary: dict[str, Any], figure: str = "accuracy") -> str:
     """`75.30 [74.1, 76.5]`, in percent."""
-    mean, (low, high) = summary["overall"][figure]["mean"], summary["overall"][figure]["ci95"]
-    return f"{100 * mean:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
+    stats = summary["overall"][figure]
+    return f"{100 * stats['mean']:.2f} {interval_text(stats['ci95'], '.1f', scale=100)}"
 
 
 def passes(run: RunFolder, config: ClassificationConfig) -> float:
@@ -147,16 +167,14 @@ def budget(arguments: argparse.Namespace) -> None:
         for seed in arguments.seeds:
             # With longer epochs, a slow model would not be validated before its time is over.
             shown_per_epoch = 11_000 if "_7_" in name else 22_000
-            run, minutes = train(
-                CIFAR,
-                f"budget_{name}_seed{seed}",
-                arguments,
-                model__name=name,
-                run__seed=seed,
-                train__lr=rate(name),
-                train__budget=arguments.budget,
-                train__images_per_epoch=shown_per_epoch,
-            )
+            keys = {
+                "model.name": name,
+                "run.seed": seed,
+                "train.lr": rate(name),
+                "train.budget": arguments.budget,
+                "train.images_per_epoch": shown_per_epoch,
+            }
+            run, minutes = train(CIFAR, f"budget_{name}_seed{seed}", arguments, keys)
             config = settings.load(ClassificationConfig, run.config)
             cells = [f"{passes(run, config):.1f}", f"{minutes:.1f}", shown(tested(run, arguments.root)), *curve(run)]
             line(name, seed, parameters(run), *cells, PUBLISHED.get(name, "-"))
@@ -167,25 +185,10 @@ def order(arguments: argparse.Namespace) -> None:
     head("model", "seed", "epochs", "minutes", "test accuracy % [95% interval]", "paper, 300 epochs")
     for name in arguments.models or ORDER_MODELS:
         for seed in arguments.seeds:
-            run, minutes = train(
-                CIFAR,
-                f"order_{name}_seed{seed}",
-                arguments,
-                model__name=name,
-                model__options={},
-                run__seed=seed,
-                train__lr=rate(name),
-                train__budget=None,
-                train__epochs=arguments.epochs,
-            )
-            line(
-                name,
-                seed,
-                arguments.epochs,
-                f"{minutes:.1f}",
-                shown(tested(run, arguments.root)),
-                PUBLISHED.get(name, "-"),
-            )
+            keys = {**epochs_of(name, seed, arguments), "model.options": {}}
+            run, minutes = train(CIFAR, f"order_{name}_seed{seed}", arguments, keys)
+            cells = [f"{minutes:.1f}", shown(tested(run, arguments.root))]
+            line(name, seed, arguments.epochs, *cells, PUBLISHED.get(name, "-"))
 
 
 def positional(arguments: argparse.Namespace) -> None:
@@ -197,17 +200,8 @@ def positional(arguments: argparse.Namespace) -> None:
         options = {option: value for option, value in recipe.items() if option in has}
         for embedding in ("learnable", "sine", "none"):
             for seed in arguments.seeds:
-                run, minutes = train(
-                    CIFAR,
-                    f"positional_{name}_{embedding}_seed{seed}",
-                    arguments,
-                    model__name=name,
-                    model__options={**options, "positional": embedding},
-                    run__seed=seed,
-                    train__lr=rate(name),
-                    train__budget=None,
-                    train__epochs=arguments.epochs,
-                )
+                keys = {**epochs_of(name, seed, arguments), "model.options": {**options, "positional": embedding}}
+                run, minutes = train(CIFAR, f"positional_{name}_{embedding}_seed{seed}", arguments, keys)
                 line(name, embedding, seed, arguments.epochs, f"{minutes:.1f}", shown(tested(run, arguments.root)))
 
 
@@ -217,9 +211,9 @@ def brain(arguments: argparse.Namespace) -> None:
     figures = ("macro_f1", "auroc", "ece")
     head("model", "size", "tokens", "start", "epochs", "accuracy % [95% interval]", *figures, "minutes per fold")
     differences: list[str] = []
-    given = dict(each.split("=", 1) for each in arguments.pretrained)
+    given = dict(arguments.pretrained)
     for name in arguments.models or BRAIN_STARTS:
-        weights = Path(given.get(name, arguments.output / BRAIN_STARTS.get(name, name) / "best"))
+        weights = given.get(name, arguments.output / BRAIN_STARTS.get(name, name) / "best")
         starts = {"scratch": None} | ({"CIFAR-10": str(weights)} if weights.is_dir() else {})
         if len(starts) == 1:
             print(f"(no CIFAR-10 weights of {name} in {weights}: name them with --pretrained {name}=RUN/best)")
@@ -243,8 +237,8 @@ def difference(output: Path, name: str, size: int, starts: Sequence[str]) -> str
     names = sorted(right[0])
     groups = [splits.patients.get(each, each) for each in names]
     found = paired([right[1][each] for each in names], [right[0][each] for each in names], groups)
-    low, high = (100 * end for end in found["ci95"])
-    return f"{starts[1]} against {starts[0]} {100 * found['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    points = f"{100 * found['difference']:+.1f} points {interval_text(found['ci95'], '+.1f', scale=100)}"
+    return f"{starts[1]} against {starts[0]} {points}"
 
 
 def together_of(name: str, size: int, start: str) -> str:
@@ -257,31 +251,25 @@ def folds(
 ) -> tuple[dict[str, Any], float, int]:
     """Train all folds of a model; returns the evaluation of all predictions, minutes per training, and tokens."""
     label = together_of(name, size, start)
-    rows: list[dict[str, str]] = []
+    rows: dict[str, np.ndarray] = {}
     total = 0.0
     for fold in range(5):
-        run, minutes = train(
-            BRAIN,
-            f"{label}_fold{fold}",
-            arguments,
-            model__name=name,
-            model__pretrained=pretrained,
-            model__options__tokenizer_stride=2 if size > LARGE else 1,
-            data__image_size=size,
-            data__fold=fold,
-            train__epochs=arguments.epochs,
-        )
+        keys = {
+            "model.name": name,
+            "model.pretrained": pretrained,
+            "model.options.tokenizer_stride": 2 if size > LARGE else 1,
+            "data.image_size": size,
+            "data.fold": fold,
+            "train.epochs": arguments.epochs,
+        }
+        run, minutes = train(BRAIN, f"{label}_fold{fold}", arguments, keys)
         total += minutes
-        table = predicted(run, arguments.root)
-        with (table / TABLE).open(newline="", encoding="utf-8") as stream:
-            rows += csv.DictReader(stream)
+        table = read_table(predicted(run, arguments.root))
+        rows |= zip(table.ids, table.probabilities, strict=True)
     together = arguments.output / label
     together.mkdir(parents=True, exist_ok=True)
-    with (together / TABLE).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    (together / INDEX).write_text((table / INDEX).read_text(encoding="utf-8"), encoding="utf-8")
+    write_table(together / TABLE, rows, table.classes)
+    write_json(together / INDEX, table.index.to_json())
     tokens = tokens_of(Classifier.load(run.best, InferenceSettings()).network, size)
     summary = evaluate_classes(together, arguments.root, output=together / "evaluation").to_json()
     return summary, total / 5, tokens
@@ -291,6 +279,14 @@ def tokens_of(network: torch.nn.Module, size: int) -> int:
     """Number of tokens of a square image."""
     rows, columns = token_grid(network.tokenizer, size, size)
     return rows * columns
+
+
+def named(text: str) -> tuple[str, Path]:
+    """`MODEL=RUN/best` in its parts. Raises `argparse.ArgumentTypeError` if it is not written like that."""
+    model, equals, folder = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text} is not written as MODEL=RUN/best")
+    return model, Path(folder)
 
 
 CAMPAIGNS = {"budget": budget, "order": order, "positional": positional, "brain": brain}
@@ -307,14 +303,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", help="instead of those of the campaign")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="image sizes (campaign brain)")
-    parser.add_argument(
-        "--pretrained", nargs="+", default=[], metavar="MODEL=RUN/best", help="CIFAR-10 weights (campaign brain)"
-    )
+    weights = "CIFAR-10 weights (campaign brain)"
+    parser.add_argument("--pretrained", nargs="+", type=named, default=[], metavar="MODEL=RUN/best", help=weights)
     arguments, arguments.keys = parser.parse_known_args()
+    arguments.output = folder_here(arguments.output, arguments.keys)
     began = time.monotonic()
     CAMPAIGNS[arguments.campaign](arguments)
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes on {torch.get_num_threads()} threads, {pick_device()}")
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -23,11 +23,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+import program
 from case_scores import mean_text
 from PIL import Image
 
 from segcct.cli import main as segcct
 from segcct.datasets.label_schemes import get_scheme
+from segcct.errors import DataError
 from segcct.evaluation.prediction_folder import read_predictions
 from segcct.evaluation.reference_folder import read_references
 from segcct.evaluation.scoring import read_mask, read_reference
@@ -75,7 +77,9 @@ def datasets(arguments: argparse.Namespace, folder: Path) -> dict[str, tuple[Pat
         root = folder / "acdc"
         root.mkdir()
         for case in (arguments.acdc / "val.list").read_text(encoding="utf-8").split():
-            (file,) = arguments.acdc.rglob(f"{case}.h5")
+            file = min(arguments.acdc.rglob(f"{case}.h5"), default=None)
+            if file is None:
+                raise DataError("no such case of val.list", file=arguments.acdc, found=f"no {case}.h5")
             (root / file.name).symlink_to(file.resolve())
         config = ["--config", CONFIGS / "acdc_slices_cct_unet.yaml"]
         found["ACDC, ventricles"] = root, [*config, *binary, "{2: 0, 3: 1}"]
@@ -199,6 +203,11 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run one step."""
     arguments = parser().parse_args()
     arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    program.run(main)

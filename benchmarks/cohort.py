@@ -36,19 +36,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import program
 from machine import environment
 from PIL import Image
-from untrained_model import write_untrained
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.spark_cluster import cluster  # noqa: E402
 from segcct.config import DataSection  # noqa: E402
+from segcct.errors import RunError  # noqa: E402
 from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
 from segcct.predictions.case_journal import journals_in  # noqa: E402
 from segcct.predictions.outcome_table import OUTCOMES  # noqa: E402
+from tests.support.untrained import save_untrained  # noqa: E402
 
 SIDE = 256
 VOLUME_SHAPE = (96, 96, 24)
@@ -121,7 +123,7 @@ def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = Fal
         "orientation": "native", "fit": "resize", "image_size": image_size,
         "intensity": {"rule": "clip", "low": 0, "high": 255},
     })  # fmt: skip
-    return write_untrained(folder / "best", name, data)
+    return save_untrained(folder / "best", name, data)
 
 
 def predicting(model: Path, source: Path, output: Path, *more: str) -> Arguments:
@@ -141,12 +143,12 @@ def started(arguments: Arguments, root: Path = ROOT) -> subprocess.Popen[bytes]:
 
 
 def seconds_of(commands: list[Arguments], root: Path = ROOT) -> float:
-    """Run commands at the same time; seconds until all have ended. Raises `RuntimeError` if one fails."""
+    """Run commands at the same time; seconds until all have ended. Raises `RunError` if one fails."""
     began = time.monotonic()
     processes = [started(command, root) for command in commands]
     said = [process.communicate()[1] for process in processes]
     if any(process.returncode for process in processes):
-        raise RuntimeError(b"\n".join(said).decode())
+        raise RunError(b"\n".join(said).decode())
     return time.monotonic() - began
 
 
@@ -199,7 +201,7 @@ def killed_command(predict: Arguments) -> Iterator[Kill]:
 def killed_worker(predict: Arguments) -> Iterator[Kill]:
     """Start a prediction on a cluster of two workers; yields it, and a function that kills a worker and waits.
 
-    The function raises `RuntimeError` if the command fails.
+    The function raises `RunError` if the command fails.
     """
     with cluster(2) as running, ended(started([*predict, "--engine", "spark", "--master", running.url])) as process:
 
@@ -207,7 +209,7 @@ def killed_worker(predict: Arguments) -> Iterator[Kill]:
             os.killpg(running.workers[0].pid, signal.SIGKILL)
             said = process.communicate(timeout=300)[1]
             if process.returncode:
-                raise RuntimeError(said.decode())
+                raise RunError(said.decode())
 
         yield process, kill
 
@@ -314,4 +316,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

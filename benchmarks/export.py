@@ -17,6 +17,7 @@ import argparse
 import time
 from pathlib import Path
 
+import program
 import torch
 from torch import Tensor, nn
 from trained import trained
@@ -127,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

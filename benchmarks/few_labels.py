@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import program
 from case_scores import Scores, averaged, difference_text, mean_text
 from machine import folder_here, machine
 from shift import write_shifted
@@ -268,4 +269,4 @@ def print_summary(found: Mapping[str, tuple[Scores, Scores]], patients: Mapping[
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

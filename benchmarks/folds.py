@@ -22,6 +22,8 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
+import program
+from case_scores import interval_text
 from machine import folder_here, machine
 from trained import check_settings
 
@@ -124,10 +126,9 @@ def mean_of(models: list[Model], name: str) -> Model:
 def row_of(model: Model) -> str:
     """Row of a table: Dice with its interval, and the Dice of each class."""
     found = summarize(model.means(), model.of_patients(), bounds=(0, 1))
-    low, high = found["ci95"]
     classes = (np.mean([own[name] for own in model.scores.values() if name in own]) for name in CLASSES)
     return (
-        f"| {model.name} | {found['mean']:.4f} [{low:.3f}, {high:.3f}] | "
+        f"| {model.name} | {found['mean']:.4f} {interval_text(found['ci95'], '.3f')} | "
         + " | ".join(f"{x:.4f}" for x in classes)
         + " |"
     )
@@ -136,11 +137,8 @@ def row_of(model: Model) -> str:
 def difference_of(name: str, first: Model, second: Model) -> str:
     """Row of a table: the first model minus the second."""
     found: Paired = paired(first.means(), second.means(), first.of_patients())
-    low, high = found["ci95"]
-    interval = "not defined" if low is None or high is None else f"{low:+.4f}, {high:+.4f}"
-    return (
-        f"| {name} | {found['difference']:+.4f} [{interval}] | {found['wins']}, {found['losses']} | {found['p']:.3f} |"
-    )
+    difference = f"{found['difference']:+.4f} {interval_text(found['ci95'], '+.4f')}"
+    return f"| {name} | {difference} | {found['wins']}, {found['losses']} | {found['p']:.3f} |"
 
 
 def estimates_of(bests: list[Path], root: Path) -> str:
@@ -234,4 +232,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

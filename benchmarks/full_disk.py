@@ -19,13 +19,13 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import program
 from kills import STEPS, start, write_inputs
 
 KINDS = ("full", "read-only", "vanishing")
@@ -165,4 +165,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

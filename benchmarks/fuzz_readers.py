@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import program
+
 BATCH = 500
 PATIENCE_SECONDS = 300
 
@@ -74,4 +76,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -28,10 +28,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hostile_commands import COMMANDS, tried
+import program
+from hostile_commands import COMMANDS, fault_in, tried
 
 from tests.support.hostile_checkpoint import PAYLOAD_RAN
-from tests.support.hostile_files import SECONDS, Hostile, Verdict, all_hostile, verdict_of
+from tests.support.hostile_files import Hostile, Verdict, all_hostile, verdict_of
 from tests.support.hostile_state import JSON_FILES, Mutation, mutations
 from tests.support.hostile_world import Trial, World
 from tests.support.json_changes import retyped
@@ -46,7 +47,6 @@ COLUMNS = {
 }
 _STUCK_SECONDS = 300
 """When an input takes longer, the process prints where it is and ends."""
-_MOST_TEXT = 20_000
 _OF_PASSWORDS = "root:x:"
 _OTHERS = {
     "seg.yaml": "configs",
@@ -112,16 +112,12 @@ def kind_of(mutation: Mutation) -> str:
 
 def verdict_of_trial(mutation: Mutation, trial: Trial) -> Verdict:
     """The verdict on how a command met a damaged file."""
-    lines = trial.text.strip().splitlines() or [""]
-    if isinstance(trial.status, str) or "Traceback" in trial.text or "is a bug" in trial.text:
-        return Verdict("traceback", f"{trial.status}: {trial.text[-400:]}")
-    if trial.seconds > SECONDS:
-        return Verdict("slow", f"took {trial.seconds:.1f} s")
-    if PAYLOAD_RAN.exists() or _OF_PASSWORDS in trial.text:
-        return Verdict("foreign", "code ran, or a foreign file was read")
+    foreign = PAYLOAD_RAN.exists() or _OF_PASSWORDS in trial.text
+    if fault := fault_in(trial.status, trial.text, trial.seconds, foreign=foreign):
+        return fault
     if trial.status == 0 and mutation.either:
-        return Verdict("read", lines[-1])
-    if trial.status != 1 or not trial.refusal or trial.wrote or len(trial.text) > _MOST_TEXT:
+        return Verdict("read", (trial.text.strip().splitlines() or [""])[-1])
+    if trial.status != 1 or not trial.refusal or trial.wrote:
         return Verdict("wrong", f"status {trial.status}: {trial.text[-300:]}")
     return Verdict("refused", trial.refusal)
 
@@ -171,4 +167,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -52,24 +52,26 @@ def tried(command: str, hostile: Hostile, folder: Path, models: Mapping[str, Pat
     wants_mask = command == "predict" and sound is not None and "holds no array named" not in text
     made = [file for file in (folder / "out").glob("*") if split_name(file.name)[1] in (".nii.gz", ".png", ".tif")]
     lost = wants_mask and not made
-    return _verdict(arguments[0], status, text, seconds, foreign=holds_canary([*written, text.encode()]), lost=lost)
+    if fault := fault_in(status, text, seconds, foreign=holds_canary([*written, text.encode()])):
+        return fault
+    if status == 1 and f"segcct {arguments[0]}: " not in text:
+        return Verdict("wrong", f"no line of the command: {text[-300:]}")
+    if lost:
+        return Verdict("wrong", f"no mask of the sound scan: {text[-600:]}")
+    return Verdict("refused" if status else "read", (text.strip().splitlines() or [""])[-1])
 
 
-def _verdict(command: str, status: int | str, text: str, seconds: float, *, foreign: bool, lost: bool) -> Verdict:
-    last = (text.strip().splitlines() or [""])[-1]
+def fault_in(status: int | str, text: str, seconds: float, *, foreign: bool) -> Verdict | None:
+    """What is wrong with how a command ended, whatever its input was; None if nothing is."""
     if isinstance(status, str) or "Traceback" in text or "is a bug" in text:
         return Verdict("traceback", f"{status}: {text[-600:]}")
     if seconds > SECONDS:
         return Verdict("slow", f"took {seconds:.1f} s")
     if foreign:
-        return Verdict("foreign", "the file outside was read")
+        return Verdict("foreign", "code ran, or a foreign file was read")
     if status not in (0, 1) or len(text) > _MOST_TEXT:
         return Verdict("wrong", f"status {status}, {len(text)} characters: {text[-300:]}")
-    if status == 1 and f"segcct {command}: " not in text:
-        return Verdict("wrong", f"no line of the command: {text[-300:]}")
-    if lost:
-        return Verdict("wrong", f"no mask of the sound scan: {text[-600:]}")
-    return Verdict("refused" if status else "read", last)
+    return None
 
 
 def _written(hostile: Hostile, root: Path) -> tuple[Path, Path | None]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from segcct.inference.cycle import CycleOfScan, resampled
 from segcct.inference.reconstructor import Reconstruction
+from segcct.metrics.defined_values import mean_of
 from segcct.metrics.image import border_band
 from segcct.preparation.conditioning import one_hot
 from segcct.preparation.prepared_case import PreparedCase
@@ -30,17 +31,18 @@ def with_m2i(features: CaseFeatures, seen: CycleOfScan) -> CaseFeatures:
     again = _moved(seen.again, seen.made.grid, prepared.grid, len(features) + 1)
     found: CaseFeatures = {}
     for number, (name, own) in enumerate(features.items(), start=1):
-        mask = index == number
-        cycle = (
-            None
-            if own is None
-            else float(2 * (mask & (again == number)).sum() / (mask.sum() + (again == number).sum()))
-        )
-        found[name] = None if own is None else {**own, **residual_signals(residual, mask), "m2i_cycle": cycle}
+        mask, recovered = index == number, again == number
+        if own is None:
+            found[name] = None
+        elif not mask.any():  # predicted on the scan's grid alone
+            found[name] = {**own, **dict.fromkeys(M2I_FEATURES)}
+        else:
+            cycle = float(2 * (mask & recovered).sum() / (mask.sum() + recovered.sum()))
+            found[name] = {**own, **residual_signals(residual, mask), "m2i_cycle": cycle}
     for name, own in found.items():
-        others = [each["m2i_cycle"] for other, each in found.items() if other != name and each is not None]
         if own is not None:
-            own["m2i_cycle_others"] = float(np.mean(others)) if others else None
+            others = [each for other, each in found.items() if other != name and each is not None]
+            own["m2i_cycle_others"] = mean_of(each["m2i_cycle"] for each in others)
     return found
 
 

@@ -20,11 +20,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import program
 from machine import environment
-from untrained_model import write_untrained
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from segcct.config import DataSection
 from segcct.hardware.memory import resident_mb
+from tests.support.untrained import save_untrained
 
 MODEL, SIDE = "cct_unet_t", 32
 
@@ -41,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_untrained(folder / "best", MODEL, data_of(arguments))
+        save_untrained(folder / "best", MODEL, data_of(arguments))
         scan = write_scan(folder / "scans" / "case" / "ct.nii", arguments.shape, arguments.slope)
         source = scan if arguments.layout == "single" else folder / "scans"
         command = [sys.executable, "-m", "segcct.cli", "predict", "--model", str(folder / "best"),
@@ -79,4 +82,4 @@ def write_scan(file: Path, shape: list[int], slope: float) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

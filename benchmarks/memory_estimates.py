@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import program
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.support.predicted_peak import CASES, peaks_of
@@ -35,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import program
 import torch
 from torch import Tensor, nn
 
@@ -54,15 +55,15 @@ ROWS = [
 
 def write_model(folder: Path) -> None:
     """Write the `best/` folder of cct_unet_s with random weights, which reads scans as configs/brats_cct_unet.yaml."""
-    from untrained_model import write_untrained
-
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from segcct.config import DataSection
+    from tests.support.untrained import save_untrained
 
     data = DataSection.model_validate({
         "layout": "folder", "root": "nowhere", "channels": {name: f"{name}.nii.gz" for name in CHANNELS},
         "scheme": "custom", "labels": CLASSES, "crop": "foreground", "image_size": SIDE,
     })  # fmt: skip
-    write_untrained(folder, "cct_unet_s", data)
+    save_untrained(folder, "cct_unet_s", data)
 
 
 def network_of(name: str, side: int) -> nn.Module:
@@ -191,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -29,6 +29,7 @@ from typing import Any
 
 import corruptions
 import m2i_features
+import program
 from corruptions import corrupted
 from m2i_features import M2I_FEATURES, with_m2i
 from machine import folder_here
@@ -190,4 +191,4 @@ def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from case_scores import interval_text
 from m2i_features import M2I_FEATURES, M2I_GROUPS
 
 from segcct.errors import DataError
@@ -174,9 +175,7 @@ def verdict_table(found: dict[str, Found], in_use: str) -> list[str]:
 
 def difference(compared: Any) -> str:
     """`-0.012 [-0.020, -0.004]`."""
-    low, high = compared["ci95"]
-    ends = "n/a" if low is None else f"{low:+.4f}, {high:+.4f}"
-    return f"{compared['difference']:+.4f} [{ends}]"
+    return f"{compared['difference']:+.4f} {interval_text(compared['ci95'], '+.4f')}"
 
 
 def verdict(ci95: Sequence[float | None]) -> str:

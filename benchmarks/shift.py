@@ -21,6 +21,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import program
 from case_scores import Scores, difference_text
 from machine import machine
 
@@ -142,4 +143,4 @@ def _random(name: str) -> np.random.Generator:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

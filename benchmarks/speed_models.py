@@ -17,6 +17,7 @@ import argparse
 import time
 from collections.abc import Callable
 
+import program
 import torch
 from torch import nn
 
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import program
 from machine import environment
 
 CASES = 100
@@ -85,11 +86,13 @@ def main() -> None:
 def process_s(folder: str, name: str, *more: str) -> float:
     """Seconds of a start in a new process; prints the lines that it prints before them."""
     command = [sys.executable, __file__, "--start", folder, name, *more]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(**ENVIRONMENT))
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment(**ENVIRONMENT))
+    if done.returncode:
+        sys.exit(done.stderr)
     *before, seconds = done.stdout.splitlines()
     print("\n".join(before), end="")
     return float(seconds)
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention by the kernel that suits: PyTorch's, or for short sequences in training its formula."""
+"""Scaled dot-product attention: PyTorch's kernel, or the plain formula where that trains faster."""
 
 from __future__ import annotations
 

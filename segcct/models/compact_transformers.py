@@ -1,4 +1,4 @@
-"""The compact transformer classifiers ViT-Lite, CVT and CCT (Hassani et al. 2022): tokenizer, encoder, pooling, head.
+"""The compact transformer classifiers ViT-Lite, CVT and CCT (Hassani et al. 2021): tokenizer, encoder, pooling, head.
 
 Names are those of the released models: `cct_L_PxC_S` has L encoder layers, C convolutions of PxP and was made for
 images of side S; `vit_L_P_S` and `cvt_L_P_S` cut the image into PxP patches. Any image size is taken.

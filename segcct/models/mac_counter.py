@@ -69,6 +69,8 @@ class ShapesOnly(TorchFunctionMode):
         named = kwargs or {}
         if function in _INITIALIZERS:
             return args[0] if args else named["tensor"]
+        if function is torch.linspace:  # MONAI's SwinUNETR reads rates of stochastic depth from it
+            return function(*args, **{"device": "cpu", **named})
         try:
             macs, shape = self.rules[function](*args, **named)
         except (UnknownCallError, LookupError, TypeError, ValueError):  # no rule, or called otherwise than it knows

@@ -65,7 +65,7 @@ class MaskedEncoderOptions(ModelOptions):
 
 
 def entry(name: str) -> Entry:
-    """The row of the encoder of `name`. Raises `ModelError` where that is no compact network."""
+    """The row of the encoder of `name`. Raises `ModelError` where that is not a compact network."""
     if name not in _TRAINED:
         raise ModelError(
             "no masked pre-training for this network",
@@ -188,8 +188,8 @@ class MaskedEncoder(nn.Module):
         return embedding, torch.ones_like(embedding[..., 0], dtype=torch.bool)
 
     def scores(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss, and how good the prediction is, up to 1: the explained variance of the pixels, or the cosine
-        similarity; over the masked tokens that count."""
+        """Loss and score over the masked tokens that count. The score, at most 1, is the explained variance of the
+        pixels or the cosine similarity."""
         target, counted = self.targets(image, visible)  # (B, N - V, P), (B, N - V)
         target = target.float()[counted]  # (M, P)
         predicted = _taken(self(image, visible), _places(~visible)).float()[counted]  # (M, P)

@@ -14,7 +14,7 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class ModelOptions(BaseModel):
-    """Base of every model's options; a model without options uses it as it is."""
+    """Base of every model's options; a model without options uses it directly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

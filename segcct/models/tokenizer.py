@@ -1,6 +1,6 @@
 """From pixels to tokens: the convolutional tokenizer of CCT and the patch tokenizer of ViT-Lite and CVT.
 
-Source: Hassani et al., "Escaping the Big Data Paradigm with Compact Transformers", 2022, arXiv 2104.05704. Parameter
+Source: Hassani et al., "Escaping the Big Data Paradigm with Compact Transformers", 2021, arXiv 2104.05704. Parameter
 names are those of the released checkpoints: `conv_layers.{i}.0.weight`.
 """
 

@@ -1,6 +1,6 @@
 """The compact transformer encoder, shared by classifiers and segmenters.
 
-Source: Hassani et al. 2022 and its released models. Parameter names are those of the released checkpoints, where the
+Source: Hassani et al. 2021 and its released models. Parameter names are those of the released checkpoints, where the
 prefix of the encoder is `classifier.`; in segmenters the same module has the prefix `encoder.`.
 """
 
@@ -194,7 +194,7 @@ class Encoder(nn.Module):
         return self.encode(tokens, grid)
 
     def encode(self, tokens: Tensor, grid: tuple[int, int], keep: Tensor | None = None) -> Tensor:
-        """The same where only the tokens of (B, V) indices `keep` are there: (B, V, D), each with its own position."""
+        """As `forward`, but of the tokens with the (B, V) indices `keep` alone, each at its own position: (B, V, D)."""
         x = tokens
         if self.class_emb is not None:
             x = torch.cat([self.class_emb.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + N, D)

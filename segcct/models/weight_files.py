@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from segcct.errors import CheckpointError, short_reason
-from segcct.files.json_file import read_object
+from segcct.files.json_file import MOST_BYTES_OF_MODEL, read_object
 from segcct.hub import local_model
 
 NESTED = ("state_dict", "model", "model_state_dict")
@@ -78,7 +78,8 @@ def _weights_of_folder(folder: Path) -> Path:
         )
     card = folder / "model.json"
     if card.is_file():
-        digest = read_object(card, "is not a model card", error=CheckpointError).get("weights_sha256")
+        content = read_object(card, "is not a model card", error=CheckpointError, most_bytes=MOST_BYTES_OF_MODEL)
+        digest = content.get("weights_sha256")
         if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             raise CheckpointError(
                 "weights do not belong to the model.json of their folder, or are damaged",

@@ -43,8 +43,8 @@ class LoadReport:
         resized: name in the model -> how the file's tensor was fitted to it.
         set_to_one: names in the model that were set to 1, because the file's model computes as if it had them so.
         skipped: name in the file -> why it was not used.
-        missing: names in the model the file says nothing of; they keep their initial values.
-        notes: what else a user should know.
+        missing: names in the model that the file does not have; they keep their initial values.
+        notes: anything else a user should know.
     """
 
     file: Path
@@ -78,6 +78,10 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
     Swin-Unet files, files of timm and MONAI for the networks that are theirs, and the best/ folder of a run: the same
     architecture, or a classifier's encoder for a segmenter and back. Positional tables are resized; heads of another
     class count stay as they are in the model.
+
+    Args:
+        model: is changed in place.
+        path: the file, or a best/ folder.
 
     Returns a report of what was loaded, resized, skipped and missing.
 

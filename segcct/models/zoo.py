@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import nn
 
-from segcct.errors import ModelError, did_you_mean
+from segcct.errors import ModelError, PluginError, did_you_mean
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnetOptions, build_cct_unet
 from segcct.models.compact_transformers import (
@@ -99,10 +99,11 @@ def register_model(row: Entry) -> None:
     """Add a row to the table, also from outside the package: configs and commands then know its name.
 
     Raises:
-        ModelError: another has the name, or it begins as those of an adapter.
+        PluginError: another has the name, or it begins as those of an adapter.
     """
-    if _TABLE.registered.get(row.name, row) != row or row.name.startswith(tuple(ADAPTERS)):
-        raise ModelError("two models of one name", found=row.name, remedy="Register yours under another name")
+    if row.name.startswith(tuple(ADAPTERS)):
+        expected = f"none that begins with {', '.join(ADAPTERS)}"
+        raise PluginError("not a name for a model", found=row.name, expected=expected)
     _TABLE.register(row.name, row)
 
 
@@ -114,6 +115,9 @@ def model_names(kind: Kind | None = None) -> list[str]:
     """Every valid name, or those of one kind, in the table's order; then those of the adapters that are tested.
 
     Also valid: `timm:NAME`, any classifier of timm, and `timm/NAME`, its encoder under the decoder of CCT-UNet.
+
+    Args:
+        kind: what the networks are for.
     """
     rows = [*MODELS.values(), *(entry(name) for names in adapted_names().values() for name in names)]
     return [row.name for row in rows if kind is None or row.kind == kind]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, PluginError
 from segcct.plugins import Registry
 
 if TYPE_CHECKING:
@@ -276,16 +276,22 @@ def register_task(row: TaskRow) -> None:
 
     An installed package calls this in a module that is an entry point of the group `segcct.tasks`.
 
-    Raises `ValueError` where the name or the command is taken, the command does not begin with `train-` or `pretrain`,
+    Raises `PluginError` where the name or the command is taken, the command does not begin with `train-` or `pretrain`,
     or the command has no such option (segmentation uses them all).
     """
-    commands = [other.command for name, other in _TABLE.registered.items() if name != row.name]
-    if row.command in commands or not row.command.startswith(("train-", "pretrain")):
-        raise ValueError(f"'{row.command}' cannot be the command of task '{row.name}'")
+    if not row.command.startswith(("train-", "pretrain")):
+        what = f"'{row.command}' cannot be the command of task '{row.name}'"
+        raise PluginError(what, expected="one that begins with train- or pretrain")
+    if row.command in [other.command for name, other in _TABLE.registered.items() if name != row.name]:
+        raise PluginError(
+            f"task '{row.name}': there is a command '{row.command}' already", remedy="Give yours another command"
+        )
     every = _TABLE.registered.get("segmentation", row)
     for command in ("predict", "evaluate", "report"):
         if unknown := set(row.options(command)) - set(every.options(command)):
-            raise ValueError(f"'{min(unknown)}' is not an option of segcct {command}")
+            raise PluginError(
+                f"'{min(unknown)}' is not an option of segcct {command}", expected=", ".join(every.options(command))
+            )
     _TABLE.register(row.name, row)
 
 

@@ -15,6 +15,7 @@ from segcct.predictions.mask_options import MaskOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from segcct.datasets.split_names import SplitName
     from segcct.inference.inference_settings import InferenceSettings
     from segcct.predictions.mask_folder import Existing
     from segcct.spark.spark_cases import SparkEngine
@@ -47,8 +48,8 @@ class PredictOptions:
     masks: MaskOptions = field(default_factory=MaskOptions)
     quality: bool = True
     """Write quality.csv, if the model has an estimate for masks that are made in this way."""
-    split: str | None = None
-    """train, val or test: only these cases of the model's own split."""
+    split: SplitName | None = None
+    """Only these cases of the model's own split."""
     existing: Existing = "refuse"
     """What is done with earlier predictions in the output folder."""
     cohort: CohortOptions = field(default_factory=CohortOptions)
@@ -61,7 +62,7 @@ class EvaluateOptions:
     """Options of `segcct evaluate`; see `evaluate_folders.evaluate`."""
 
     scheme: str | None = None
-    """Meaning of the label values; None: as predictions.json says."""
+    """Meaning of the label values: a name, or the config of an experiment; None: as predictions.json says."""
     conventions: tuple[str, ...] = ("default",)
     """Of the metrics; the first is that of metrics.csv and summary.json."""
     layout: str | None = None

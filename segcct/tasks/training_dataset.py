@@ -12,7 +12,8 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_record import SPLIT_NAMES, Splits
+from segcct.datasets.split_names import SPLIT_NAMES
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted, listed
 from segcct.preparation.cache_key import fingerprint

@@ -53,7 +53,7 @@ def build_network(
 
 
 def check_batch_size(network: nn.Module, batch_size: int, losses_of_one: Callable[[nn.Module], object]) -> None:
-    """Raises `TrainingError` where every batch is one sample and BatchNorm does not train on that.
+    """Raises `TrainingError` where every batch is one sample and BatchNorm cannot train on that.
 
     Args:
         network: stays as it is.

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from segcct.config import Experiment, RunSection, TrainSection, settings, yaml_text
-from segcct.datasets.split_record import SPLIT_NAMES, Splits
+from segcct.datasets.split_names import SPLIT_NAMES
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
 from segcct.model_card import CARD, load_card

@@ -1,4 +1,4 @@
-"""A task as Lightning's module: what is done at every step. Why a resumed run is exact: batch_seeds.py."""
+"""A task as Lightning's module: what is done at every step. batch_seeds.py says why a resumed run is exact."""
 
 from __future__ import annotations
 

@@ -86,11 +86,16 @@ def test_timm_networks_cost_what_torch_counts() -> None:
         assert result.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", ["timm/resnet34", "timm/swin_tiny_patch4_window7_224", "monai/DynUNet", "monai/UNETR"])
-def test_networks_of_other_libraries_cost_what_torch_counts(name: str) -> None:
-    result = cost(name, 1, 4, 64)
-    with torch.device("meta"):
-        network = create_model(name, 1, 4, 64).eval()
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("timm/resnet34", {}), ("timm/swin_tiny_patch4_window7_224", {}), ("monai/DynUNet", {}), ("monai/UNETR", {}),
+        ("monai/SwinUNETR", {"feature_size": 12}),
+    ],
+)  # fmt: skip
+def test_networks_of_other_libraries_cost_what_torch_counts(name: str, options: dict[str, object]) -> None:
+    result = cost(name, 1, 4, 64, options)
+    network = create_model(name, 1, 4, 64, options).eval().to("meta")
     assert result.macs == count_by_torch(network, (torch.empty(1, 1, 64, 64, device="meta"),)) > 0
     assert result.parameters == sum(parameter.numel() for parameter in network.parameters())
 

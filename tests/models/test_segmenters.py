@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from segcct.models.cost import on_meta
 from segcct.models.padding import crop_to, pad_to_multiple
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions, SwinUnetSize
@@ -27,6 +29,14 @@ def parameters(model: nn.Module) -> int:
 def noise(*shape: int) -> torch.Tensor:
     """The same for one shape."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def check_logits(model: nn.Module, image: torch.Tensor) -> None:
+    with torch.inference_mode():
+        logits = model(image)
+    assert logits.shape == (len(image), CLASSES, *image.shape[2:])
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
 
 
 class SegmenterContract:
@@ -48,19 +58,22 @@ class SegmenterContract:
         """A model of one channel for the tests that change nothing of it."""
         return cls().build().eval()
 
-    @pytest.mark.parametrize("channels", [1, 4])
-    def test_logits_have_the_size_of_the_image(self, channels: int, evaluated: nn.Module) -> None:
-        """Also of sizes that are odd, tiny, and larger than the one the model was built for."""
-        model = evaluated if channels == 1 else self.build(channels).eval()
-        for height, width in ((32, 32), (33, 50), (1, 7), (72, 40)):
-            with torch.inference_mode():
-                logits = model(noise(2, channels, height, width))
-            assert logits.shape == (2, CLASSES, height, width)
-            assert logits.dtype == torch.float32
-            assert torch.isfinite(logits).all()
+    @pytest.fixture
+    def in_training(self, evaluated: nn.Module) -> nn.Module:
+        """A copy of it that a test may change; copied, as a network of many parameters takes long to draw."""
+        torch.manual_seed(0)
+        return copy.deepcopy(evaluated).train()
 
-    def test_gradients_reach_every_parameter(self) -> None:
-        model = self.build().train()
+    def test_logits_have_the_size_of_the_image(self, evaluated: nn.Module) -> None:
+        """Also of sizes that are odd, tiny, and larger than the one the model was built for."""
+        for height, width in ((32, 32), (33, 50), (1, 7), (72, 40)):
+            check_logits(evaluated, noise(2, 1, height, width))
+
+    def test_images_may_have_several_channels(self) -> None:
+        check_logits(self.build(4).eval(), noise(2, 4, 33, 50))
+
+    def test_gradients_reach_every_parameter(self, in_training: nn.Module) -> None:
+        model = in_training
         for module in model.modules():
             if isinstance(module, DropPath):
                 module.rate = 0.0  # a dropped branch has no gradient
@@ -75,17 +88,15 @@ class SegmenterContract:
         ]
         assert unreached == []
 
-    def test_training_takes_a_batch_of_one(self) -> None:
-        model = self.build().train()
-        logits = model(torch.randn(1, 1, 16, 16))
+    def test_training_takes_a_batch_of_one(self, in_training: nn.Module) -> None:
+        logits = in_training(torch.randn(1, 1, 16, 16))
         answer = logits[0] if isinstance(logits, list) else logits
         assert answer.shape == (1, CLASSES, 16, 16)
 
-    def test_saved_and_loaded_weights_give_equal_logits(self, tmp_path: Path) -> None:
-        model = self.build().train()
+    def test_saved_and_loaded_weights_give_equal_logits(self, in_training: nn.Module, tmp_path: Path) -> None:
         with torch.no_grad():
-            model(torch.randn(2, 1, 32, 32))  # moves the running statistics, where there are any
-        model.eval()
+            in_training(torch.randn(2, 1, 32, 32))  # moves the running statistics, where there are any
+        model = in_training.eval()
         save_file(model.state_dict(), tmp_path / "weights.safetensors")
         torch.manual_seed(1)
         other = self.create().eval()
@@ -235,10 +246,11 @@ class TestMonaiMedNeXtSDeepSupervision(SegmenterContract):
 
 def test_the_narrow_unet_has_the_published_size_and_dropout() -> None:
     """SSL4MIS counts 1,813,764 for 1 channel and 4 classes, with a bias of no effect before each BatchNorm."""
-    assert parameters(create_model("unet_16", 1, 4, 224)) == 1_813_764 - 2 * (16 + 32 + 64 + 128 + 256 + 240)
-    rates = [part.p for part in create_model("unet_16", 1, 4, 224).modules() if isinstance(part, nn.Dropout)]
+    network, _ = on_meta("unet_16", 1, 4, 224)
+    assert parameters(network) == 1_813_764 - 2 * (16 + 32 + 64 + 128 + 256 + 240)
+    rates = [part.p for part in network.modules() if isinstance(part, nn.Dropout)]
     assert rates == [0.05, 0.1, 0.2, 0.3, 0.5, 0, 0, 0, 0]
-    halved = create_model("unet_16", 1, 4, 224, {"dropout": 0.25})
+    halved, _ = on_meta("unet_16", 1, 4, 224, {"dropout": 0.25})
     assert [part.p for part in halved.modules() if isinstance(part, nn.Dropout)] == [rate / 2 for rate in rates]
 
 
@@ -248,16 +260,16 @@ def test_every_segmenter_is_under_contract() -> None:
 
 @pytest.mark.parametrize(("name", "fewest", "most"), [("t", 1.2e6, 1.8e6), ("s", 3.5e6, 5.4e6), ("b", 22e6, 28e6)])
 def test_cct_unet_sizes(name: str, fewest: float, most: float) -> None:
-    assert fewest <= parameters(create_model(f"cct_unet_{name}", 4, 4, 224)) <= most
+    assert fewest <= parameters(on_meta(f"cct_unet_{name}", 4, 4, 224)[0]) <= most
 
 
 def test_cct_unet_s_has_a_fifth_of_swin_unet_tiny() -> None:
-    assert 5 * parameters(create_model("cct_unet_s", 1, 4, 224)) <= 27_168_420
+    assert 5 * parameters(on_meta("cct_unet_s", 1, 4, 224)[0]) <= 27_168_420
 
 
 def test_cct_unet_with_fewer_blocks() -> None:
     whole, no_encoder, neither = (
-        create_model("cct_unet_s", 1, CLASSES, 64, options)
+        on_meta("cct_unet_s", 1, CLASSES, 64, options)[0]
         for options in ({}, {"encoder_depth": 0}, {"encoder_depth": 0, "swin_blocks": 0})
     )
     blocks = sum(value.numel() for name, value in whole.named_parameters() if "encoder.blocks." in name)
@@ -306,8 +318,8 @@ def test_unet_is_the_published_one() -> None:
 
 
 def test_unet_options() -> None:
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in create_model("unet", 1, 2, 64).modules())
-    normalized = create_model("unet", 1, 2, 64, {"norm": "batch"})
+    plain, normalized = (on_meta("unet", 1, 2, 64, options)[0] for options in ({}, {"norm": "batch"}))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
     assert sum(isinstance(module, nn.BatchNorm2d) for module in normalized.modules()) == 18
 
 

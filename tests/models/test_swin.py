@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcct.errors import ModelError
+from segcct.models.cost import on_meta
 from segcct.models.patch_expanding import PatchExpand, PatchMerging
 from segcct.models.swin import SwinBlock, WindowAttention, window_mask
 from segcct.models.zoo import create_model
@@ -160,12 +161,12 @@ def test_patch_expand_starts_as_upsampling() -> None:
 
 @pytest.mark.parametrize(("classes", "parameters"), [(9, 27_168_900), (4, 27_168_420)])
 def test_tiny_has_the_published_size(classes: int, parameters: int) -> None:
-    model = create_model("swin_unet_tiny", 1, classes, 224)
+    model, _ = on_meta("swin_unet_tiny", 1, classes, 224)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
 def test_released_parameter_names() -> None:
-    names = set(create_model("swin_unet_tiny", 1, 4, 224).state_dict())
+    names = set(on_meta("swin_unet_tiny", 1, 4, 224)[0].state_dict())
     for name in (
         "patch_embed.proj.weight",
         "patch_embed.norm.bias",
@@ -193,7 +194,7 @@ def test_released_parameter_names() -> None:
 
 
 def test_stochastic_depth_rises_to_the_bottleneck_and_is_mirrored() -> None:
-    body = create_model("swin_unet_tiny", 1, 4, 224, {"stochastic_depth": 0.7}).swin_unet
+    body = on_meta("swin_unet_tiny", 1, 4, 224, {"stochastic_depth": 0.7})[0].swin_unet
     down = [block.drop_path.rate for layer in body.layers for block in layer.blocks]
     up = [[block.drop_path.rate for block in layer.blocks] for layer in list(body.layers_up)[1:]]
     assert down == pytest.approx([0.1 * step for step in range(8)])
@@ -206,12 +207,12 @@ def test_one_channel_is_repeated_to_three() -> None:
     image = torch.randn(1, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(model(image), model.swin_unet(image.repeat(1, 3, 1, 1)))
-    assert create_model("swin_unet_tiny", 4, 2, 32).swin_unet.patch_embed.proj.in_channels == 4
+    assert on_meta("swin_unet_tiny", 4, 2, 32)[0].swin_unet.patch_embed.proj.in_channels == 4
 
 
 @pytest.mark.parametrize("skips", [0, 1, 2, 3])
 def test_skips_are_used_finest_first(skips: int) -> None:
-    body = create_model("swin_unet_tiny", 1, 2, 32, {"skips": skips}).swin_unet
+    body = on_meta("swin_unet_tiny", 1, 2, 32, {"skips": skips})[0].swin_unet
     joined = [isinstance(layer, torch.nn.Linear) for layer in body.concat_back_dim]
     assert joined == [False, skips >= 3, skips >= 2, skips >= 1]
 

@@ -8,7 +8,7 @@ import torch
 from segcct.cli import main
 from segcct.config import ModelSection
 from segcct.config.descriptions import description_of
-from segcct.errors import ModelError
+from segcct.errors import ModelError, PluginError
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, create_model, entry, model_names, register_model
 
@@ -22,9 +22,12 @@ def test_names_are_unique_and_split_by_kind() -> None:
     assert "cct_7_3x1_32" not in model_names("segmenter")
 
 
-@pytest.mark.parametrize("name", ["unet", "timm:resnet18"])
-def test_duplicate_name_is_refused(name: str) -> None:
-    with pytest.raises(ModelError, match="two models of one name"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("unet", "there is a model 'unet' already"), ("timm:resnet18", r"not a name for a model .*begins with timm:")],
+)
+def test_a_name_that_is_taken_or_an_adapters_is_refused(name: str, words: str) -> None:
+    with pytest.raises(PluginError, match=words):
         register_model(Entry(name, "classifier", lambda **_: torch.nn.Identity()))
 
 

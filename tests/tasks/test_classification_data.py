@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import random
 import shutil
 import struct
@@ -12,6 +13,7 @@ import tarfile
 import zlib
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,19 +24,25 @@ from pydantic import ValidationError
 from segcct.case_runner import Done
 from segcct.config import ClassificationConfig, ImageAugmentSection, ImagesSection, settings
 from segcct.datasets.split_record import Splits
-from segcct.errors import ConfigError, DataError, SplitError
+from segcct.errors import ConfigError, DataError, EvaluationError, SplitError
 from segcct.files import file_memo
+from segcct.files.json_file import write_json
+from segcct.model_card import Architecture
+from segcct.predictions.predictions_index import INDEX
 from segcct.tasks.classification import decoding as decoding_module
 from segcct.tasks.classification import image_files as files
 from segcct.tasks.classification.batches import TrainingImages, image_loader
+from segcct.tasks.classification.class_evaluation import evaluate_classes
 from segcct.tasks.classification.class_split import describe_class_splits, left_out, make_class_splits
 from segcct.tasks.classification.decoding import decode, fitted
 from segcct.tasks.classification.image_augmentation import ImageAugmenter
-from segcct.tasks.classification.image_layout import card_section, section_of
+from segcct.tasks.classification.image_layout import ClassLabels, card_section, get_image_layout, section_of
+from segcct.tasks.classification.image_prediction import find_images, predict_images
 from segcct.tasks.classification.image_source import ImageSource, find_source
-from segcct.tasks.classification.labeled_images import LabeledImages, load_grouped_labels, load_labeled_images
+from segcct.tasks.classification.labeled_images import LabeledImages, groups_of, load_labeled_images
 from segcct.tasks.classification.normalization import Normalization
-from tests.support.drawn_pictures import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
+from segcct.tasks.classification.probability_table import TABLE, write_table
+from tests.support.drawn_images import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
 
 
 @pytest.fixture
@@ -50,6 +58,36 @@ def load(root: Path, **more: object) -> LabeledImages:
     return load_labeled_images(section(root, **more))
 
 
+def labels_of(root: Path) -> ClassLabels:
+    return get_image_layout("classes").find(section(root))
+
+
+# prediction
+
+
+def test_a_folder_that_cannot_be_read_costs_only_the_images_in_it(tmp_path, monkeypatch, capsys):
+    write_folder(tmp_path / "data")
+    scandir, shut = os.scandir, tmp_path / "data" / CLASSES[0]
+
+    def refused(path: str | Path) -> object:
+        if Path(path) == shut:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    built = Architecture(name="", in_channels=3, num_classes=2, image_size=16)
+    facts = {"task": "classification", "weights_sha256": "", "selected_on": {}, "data_fingerprint": ""}
+    card = SimpleNamespace(data=card_section(section(tmp_path), [0, 0, 0], [1, 1, 1]), architecture=built, **facts)
+    classifier = SimpleNamespace(card=card, classes=("a", "b"), probabilities=lambda images: np.eye(len(images), 2))
+    request = find_images(classifier, tmp_path / "data")
+    assert "1 file or folder could not be read" in capsys.readouterr().err
+    with pytest.raises(DataError, match=rf"is left out:\n  - {shut}: the folder cannot be read"):
+        predict_images(classifier, request, tmp_path / "out", model=None)
+    assert len((tmp_path / "out" / TABLE).read_text().splitlines()) == 1 + len(request.ids) > 1
+    with pytest.raises(DataError, match="the folder cannot be read"):
+        labels_of(tmp_path / "data")
+
+
 # layouts
 
 
@@ -60,6 +98,20 @@ def test_a_folder_per_class(tmp_path):
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert found.pixels.shape == (9, 16, 16, 3)
     np.testing.assert_array_equal(found.pixels[4], drawn("plain", 1))
+
+
+@pytest.mark.parametrize("prefix", ["", "train", "pictures"])
+def test_other_files_in_class_folders_are_counted(tmp_path, prefix):
+    root = write_folder(tmp_path / "data", 4, prefix=prefix)
+    (root / prefix / "readme.txt").touch()
+    for name in ("plain/1.jfif", "more/2.dcm"):
+        (root / prefix / name).parent.mkdir(exist_ok=True)
+        (root / prefix / name).touch()
+    found = load(root)
+    assert found.classes == CLASSES
+    described = describe_class_splits(found, make_class_splits(found, section(root)))
+    first = Path(prefix, "more", "2.dcm").as_posix()
+    assert described.endswith(f"(2 other files not read, such as {first})")
 
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.tgz"])
@@ -100,7 +152,7 @@ def test_broken_links_are_named(tmp_path):
         (root / name).symlink_to(tmp_path / "not fetched")
     with pytest.raises(DataError, match=r"(?s)2 images .*circle/01\.png: no such .*plain/00\.png: no such file"):
         load(root)
-    assert load_grouped_labels(section(root)).labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert labels_of(root).labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_lone_train_folder_defines_no_splits(tmp_path):
@@ -291,6 +343,18 @@ def test_a_truncated_archive(tmp_path, keep):
         load(archive)
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_an_archive_of_links_is_refused(tmp_path, kind):
+    """As tar writes them of linked files, unless told otherwise; otherwise these images would be missing silently."""
+    archive = write_tar(tmp_path / "a.tar", write_folder(tmp_path / "data", 2))
+    with tarfile.open(archive, "a") as stream:
+        link = tarfile.TarInfo("pictures/plain/07.png")
+        link.type, link.linkname = kind, "pictures/plain/00.png"
+        stream.addfile(link)
+    with pytest.raises(DataError, match=r"a\.tar/pictures/plain/07\.png: .* \(found a link to pictures/plain/00\.png"):
+        load(archive)
+
+
 IDX_DAMAGE = {
     "truncated": ("train-images-idx3-ubyte", lambda b: b[:-5], ["train-images", "damaged", "30 x 14 x 14"]),
     "no idx": ("train-labels-idx1-ubyte", lambda b: b"<!doctype html>", ["train-labels", "not an IDX file"]),
@@ -387,9 +451,9 @@ def test_classes_and_groups_of_unreadable_images(tmp_path, cache):
     shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
     for name in ("circle/00.png", "stripes/01.png"):
         (root / name).write_bytes(b"")
-    found = load_grouped_labels(section(root))
-    assert found.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
-    assert len(set(found.groups)) == 6
+    labels = labels_of(root)
+    assert labels.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert len(set(groups_of(section(root), labels, labels.ids, {}))) == 6
     assert not cache.exists()
     with pytest.raises(DataError, match="2 images"):
         load(root)
@@ -740,6 +804,62 @@ def test_a_file_that_cannot_be_read_fails_alone(tmp_path, monkeypatch):
     assert "Permission denied" in alone.reasons[0]
 
 
+# evaluation
+
+
+def write_predictions(folder: Path, ids: list[str], **index: object) -> Path:
+    """Certain and right predictions of images in class folders, and their predictions.json."""
+    folder.mkdir()
+    rows = {name: np.eye(len(CLASSES))[CLASSES.index(name.split("/")[0])] for name in ids}
+    write_table(folder / TABLE, rows, CLASSES)
+    write_json(folder / INDEX, {"task": "classification", **index})
+    return folder
+
+
+def test_evaluation_decodes_only_images_whose_digest_the_prediction_did_not_store(tmp_path, monkeypatch):
+    root = write_folder(tmp_path / "data", 2)
+    shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
+    ids = ["circle/00.png", "plain/00.png", "plain/copy.png"]
+    decoded = []
+    real = ImageSource.digests
+    monkeypatch.setattr(ImageSource, "digests", lambda self, ids, *a: decoded.extend(ids) or real(self, ids, *a))
+    for number, digests in enumerate(({}, {name: f"{name.split('/')[0]}" for name in ids})):
+        predictions = write_predictions(tmp_path / str(number), ids, selection="test", digests=digests)
+        summary = evaluate_classes(predictions, root)
+        assert (summary.images, summary.groups) == (3, 2)
+        assert decoded == ids
+
+
+def test_class_folders_evaluate_a_model_of_numbered_classes(tmp_path):
+    """The names of the classes are those of its configuration, and of the folders."""
+    root = write_folder(tmp_path / "data", 2)
+    reading = {"layout": "idx", "class_names": list(CLASSES), "channels": "gray"}
+    predictions = write_predictions(tmp_path / "out", list(labels_of(root).ids), data=reading)
+    assert evaluate_classes(predictions, root, layout="classes").images == 6
+
+
+def test_a_dataset_without_images_of_a_class_is_evaluated_and_one_of_an_unknown_class_is_not(tmp_path):
+    root = write_folder(tmp_path / "data", 2)
+    shutil.rmtree(root / "plain")
+    predictions = write_predictions(tmp_path / "out", list(labels_of(root).ids))
+    summary = evaluate_classes(predictions, root, output=tmp_path / "scores")
+    assert (summary.images, summary.overall["balanced_accuracy"].mean, summary.overall["auroc"].mean) == (4, 1, 1)
+    plain = summary.classes["plain"]
+    assert (plain.support, plain.recall.mean, plain.auroc.mean, plain.specificity) == (0, None, None, 1)
+    (root / "stripes").rename(root / "stripe")
+    with pytest.raises(EvaluationError, match=r"do not know 1 class of the reference .*expected stripe too.*Name them"):
+        evaluate_classes(predictions, root)
+
+
+def test_images_of_another_dataset_without_patients_are_evaluated(tmp_path, capsys):
+    root = write_folder(tmp_path / "data", 2)
+    (root / "plain" / "01.png").rename(root / "plain" / "p7_1.png")
+    (root / "circle" / "01.png").rename(root / "circle" / "p7_2.png")
+    predictions = write_predictions(tmp_path / "out", list(labels_of(root).ids), data={"patient": r"(p\d+)_"})
+    assert evaluate_classes(predictions, root).groups == 5
+    assert "data.patient ((p\\d+)_) finds no patient in the path of 4 images" in capsys.readouterr().err
+
+
 # configurations
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -767,6 +887,7 @@ def test_an_archive_or_a_compressed_file_that_grows_without_end_is_refused(tmp_p
     with pytest.raises(DataError, match=r"set\.tar\.gz/b/2\.png: the file is too large"):
         dict(files.contents(tmp_path / "set.tar.gz", ["a/1.png", "b/2.png"]))
     assert files.unzipped("a.gz", gzip.compress(bytes(9_000)) + bytes(3), tmp_path) == bytes(9_000)
+    assert files.unzipped("A.GZ", gzip.compress(b"x"), tmp_path) == b"x"
     with pytest.raises(DataError, match=r"a\.gz: the file is too large"):
         files.unzipped("a.gz", gzip.compress(bytes(900_000)), tmp_path)
 

@@ -18,12 +18,14 @@ from segcct.commands import build_parser
 from segcct.commands.parser import flag_of
 from segcct.commands.predict_evaluate import OF_EVERY_TASK
 from segcct.config import Experiment, SegmentationConfig, settings
-from segcct.errors import CheckpointError, ConfigError, DataError, ModelError
+from segcct.datasets.split_record import Splits
+from segcct.errors import CheckpointError, ConfigError, DataError, ModelError, PluginError
 from segcct.images.volume import Volume
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import load_card, save_model
 from segcct.models.zoo import entry
+from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.task import _TABLE, TASKS, TaskRow, register_task, task_named, task_of
 from segcct.tasks.task_files import load_model, task_of_evaluation, task_of_predictions
@@ -111,12 +113,32 @@ def test_a_saved_model_loads_as_its_task_alone(row: TaskRow, tmp_path: Path) -> 
             load_model(best, HOW)
 
 
+def test_a_resumed_task_does_not_read_the_weights_it_began_with(row: TaskRow, tmp_path: Path) -> None:
+    config = SMALL[row.name](0, tmp_path).config
+    model = config.model.model_copy(update={"pretrained": tmp_path / "gone.safetensors"})
+    config = config.model_copy(update={"model": model})
+    row.load()(config, resumed=True)
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors"):
+        row.load()(config)
+
+
+@pytest.mark.parametrize(("test", "split"), [(("c",), "test"), ((), "val")])
+@pytest.mark.parametrize("name", ["segmentation", "classification"])
+def test_the_next_command_names_a_split_that_has_cases(
+    name: str, test: tuple[str, ...], split: str, tmp_path: Path
+) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    Splits(("a",), ("b",), test).save(run.splits)
+    words = TASKS[name].load().next_command(SMALL[name](0, tmp_path).config, run)
+    assert words[words.index("--split") + 1] == split
+
+
 def test_names_and_commands_are_taken_once() -> None:
     known = TASKS["segmentation"]
     for name, command in (("segmentation", "train-other"), ("other", "train-seg"), ("other", "other")):
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(PluginError, match=name):
             register_task(TaskRow(name, command, "", known.task, known.config))
-    with pytest.raises(ValueError, match="'--splits' is not an option of segcct predict"):
+    with pytest.raises(PluginError, match="'--splits' is not an option of segcct predict"):
         register_task(replace(known, name="other", command="train-other", predict_options=("--splits",)))
     with pytest.raises(ConfigError, match="segmentation, classification, reconstruction"):
         task_named("other")

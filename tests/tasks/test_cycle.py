@@ -15,11 +15,11 @@ from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.model_card import save_model
 from segcct.preparation.prepared_case import prepare_case
-from tests.support.toy_pair import INTENSITIES, card, data_section, loaded_case, painter, predictor
+from tests.support.toy_pair import INTENSITIES, card, class_filler, data_section, loaded_case, predictor
 
 
 def test_a_synthesized_mask_is_what_comes_back():
-    made = painter().reconstruct_case(loaded_case(noise=0))
+    made = class_filler().reconstruct_case(loaded_case(noise=0))
     assert made.image.shape == made.original.shape == (5, 1, 30, 36)
     expected = np.asarray(INTENSITIES)[made.label] / 100
     np.testing.assert_allclose(made.image[:, 0], expected, atol=2e-3)
@@ -28,7 +28,7 @@ def test_a_synthesized_mask_is_what_comes_back():
 
 def test_volume_lies_on_the_grid_of_the_case():
     scan = loaded_case(noise=0)
-    made = painter(spacing_mm=1.0).reconstruct_case(scan)
+    made = class_filler(spacing_mm=1.0).reconstruct_case(scan)
     assert made.image.shape[2:] != made.grid.slice_shape[1:]
     volume = made.volume()
     assert volume.shape == scan.image.shape[1:]
@@ -36,14 +36,14 @@ def test_volume_lies_on_the_grid_of_the_case():
 
 
 def test_baseline_knows_the_means_of_the_case():
-    made = painter().reconstruct_case(loaded_case(noise=5))
+    made = class_filler().reconstruct_case(loaded_case(noise=5))
     assert made.baseline["foreground"].rmse == pytest.approx(0.05, rel=0.1)
     assert made.distances["foreground"].rmse == pytest.approx(0.05, rel=0.1)
     assert abs(made.gain) < 0.01  # painting is all this generator does
 
 
 def test_reconstruction_does_not_depend_on_batches():
-    first, second = painter(), painter()
+    first, second = class_filler(), class_filler()
     second.how = dataclasses.replace(second.how, batch_size=2)
     images = [each.reconstruct_case(loaded_case()).image for each in (first, second)]
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
@@ -52,7 +52,7 @@ def test_reconstruction_does_not_depend_on_batches():
 def test_the_error_shows_what_the_mask_does_not_explain():
     scan = loaded_case(noise=0)
     scan.image[0, 10:14, 8:12, 2] = 100.0  # a bright spot inside the square that no class stands for
-    made = painter().reconstruct_case(scan)
+    made = class_filler().reconstruct_case(scan)
     prepared_error = np.sqrt(np.square(made.image - made.original).mean(axis=1))
     assert prepared_error.shape == (5, 30, 36)
     assert prepared_error[2, 8:12, 10:14].min() > 0.05
@@ -60,7 +60,7 @@ def test_the_error_shows_what_the_mask_does_not_explain():
 
 
 def test_without_foreground_distances_are_not_defined():
-    made = painter().reconstruct_case(loaded_case(foreground=False))
+    made = class_filler().reconstruct_case(loaded_case(foreground=False))
     assert not made.label.any()
     assert made.distances["foreground"].rmse is None
     assert made.distances["low"].ssim is None
@@ -69,7 +69,7 @@ def test_without_foreground_distances_are_not_defined():
 
 
 def test_soft_masks_blend():
-    reconstructor, scan = painter(), loaded_case()
+    reconstructor, scan = class_filler(), loaded_case()
     prepared = prepare_case(scan, reconstructor.preparation, reconstructor.scheme)
     soft = np.zeros((5, 3, 30, 36), dtype=np.float32)
     soft[:, 0] = soft[:, 2] = 0.5
@@ -78,7 +78,7 @@ def test_soft_masks_blend():
 
 
 def test_masks_that_do_not_fit_are_refused():
-    reconstructor, scan = painter(), loaded_case()
+    reconstructor, scan = class_filler(), loaded_case()
     prepared = prepare_case(scan, reconstructor.preparation, reconstructor.scheme)
     with pytest.raises(DataError, match=r"does not fit the slices.*\(5, 30, 36\) class indices or \(5, 3, 30, 36\)"):
         reconstructor.reconstruct(prepared, np.zeros((5, 30, 35), dtype=np.uint8))
@@ -98,7 +98,7 @@ def test_other_channels_are_refused():
         image=np.repeat(scan.image, 2, axis=0),
     )
     with pytest.raises(DataError, match=r"channels do not fit the generator.*ct, pet.*expected ct"):
-        painter().reconstruct_case(two)
+        class_filler().reconstruct_case(two)
 
 
 def test_another_model_is_no_generator(tmp_path):
@@ -116,7 +116,7 @@ def test_weights_of_another_generator_are_refused(tmp_path):
 @pytest.mark.parametrize("more", [{}, {"spacing_mm": 1.0}, {"crop": "foreground"}, {"fit": "resize", "image_size": 48}])
 def test_cycles_recover_a_synthesized_mask(more):
     """Also where segmenter and generator see slices of different size, crop or spacing."""
-    cycles = Cycles(predictor(), painter(**more))
+    cycles = Cycles(predictor(), class_filler(**more))
     case = cycles.case(loaded_case())
     made = cycles.image_cycle(case)
     recovered = cycles.recover(case, made)
@@ -130,7 +130,7 @@ def test_cycles_recover_a_synthesized_mask(more):
 
 
 def test_a_wrong_mask_is_further_from_the_image():
-    cycles = Cycles(predictor(), painter())
+    cycles = Cycles(predictor(), class_filler())
     case = cycles.case(loaded_case())
     wrong = np.roll(np.asarray(case.for_generator.label), 5, axis=2)
     right = cycles.image_cycle(case).distances["whole"].rmse
@@ -138,7 +138,7 @@ def test_a_wrong_mask_is_further_from_the_image():
 
 
 def test_prepared_cases_are_taken_where_both_prepare_alike():
-    cycles = Cycles(predictor(), painter())
+    cycles = Cycles(predictor(), class_filler())
     case = cycles.case(loaded_case())
     assert case.for_segmenter is case.for_generator
     assert cycles.case(loaded_case(), case.for_segmenter).for_generator is case.for_segmenter
@@ -154,7 +154,7 @@ def test_prepared_cases_are_taken_where_both_prepare_alike():
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(more, message):
-    generator = painter()
+    generator = class_filler()
     data = data_section(**more)
     generator.data = data
     generator.scheme = dataclasses.replace(generator.scheme, classes=data.labels)
@@ -163,7 +163,7 @@ def test_models_that_do_not_fit_together_are_refused(more, message):
 
 
 def test_slices_of_another_volume_are_not_resampled():
-    one, other = (painter(**more).reconstruct_case(loaded_case()) for more in ({}, {"crop": "foreground"}))
+    one, other = (class_filler(**more).reconstruct_case(loaded_case()) for more in ({}, {"crop": "foreground"}))
     moved = resampled(one.image, one.grid, other.grid)
     assert moved.shape == other.image.shape
     other_grid = dataclasses.replace(other.grid, shape_xyz=(9, 9, 9))

@@ -26,19 +26,19 @@ from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled
 from segcct.tasks.training_dataset import TrainingData
 from segcct.training.trainer import fit
-from tests.support.toy_pair import data_section, painter, save_painter
+from tests.support.toy_pair import class_filler, data_section, save_class_filler
 from tests.support.toy_pair import loaded_case as examined
 
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generator that paints each class in its own intensity, as a best/ folder."""
-    return save_painter(tmp_path_factory.mktemp("painter") / "best")
+    return save_class_filler(tmp_path_factory.mktemp("class_filler") / "best")
 
 
 @pytest.fixture(scope="module")
 def prepared() -> PreparedCase:
-    reconstructor = painter()
+    reconstructor = class_filler()
     return prepare_case(examined(), reconstructor.preparation, reconstructor.scheme)
 
 
@@ -100,7 +100,7 @@ def logits_of(label: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_loss_prefers_the_true_mask(generator, prepared):
-    method = CycleMethod(generator, data_section(), painter().scheme)
+    method = CycleMethod(generator, data_section(), class_filler().scheme)
     label, batch = batch_of(prepared)
     right, shifted = method.loss(logits_of(label), batch), method.loss(logits_of(label.roll(4, dims=2)), batch)
     nothing = method.loss(logits_of(torch.zeros_like(label)), batch)
@@ -110,7 +110,7 @@ def test_the_loss_prefers_the_true_mask(generator, prepared):
 
 def test_dithered_probabilities_do_not_pass_for_a_class(generator, prepared):
     """Half background and half `high` is as bright as `low`; the mask that comes of it is not `low`."""
-    method = CycleMethod(generator, data_section(), painter().scheme)
+    method = CycleMethod(generator, data_section(), class_filler().scheme)
     label, batch = batch_of(prepared)
     dithered = logits_of(label)
     dithered[:, 1], dithered[:, 2] = -10, torch.where(label == 1, 9.9, dithered[:, 2])
@@ -125,7 +125,7 @@ def test_dithered_probabilities_do_not_pass_for_a_class(generator, prepared):
 )
 def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prepared, make, steps, least):
     """Painted softly, SGD ends in dithering: 0.73."""
-    method = CycleMethod(generator, data_section(), painter().scheme)
+    method = CycleMethod(generator, data_section(), class_filler().scheme)
     before = {name: value.clone() for name, value in method.generator.state_dict().items()}
     label, batch = batch_of(prepared)
     logits = torch.zeros(*logits_of(label).shape, requires_grad=True)
@@ -151,7 +151,7 @@ def test_generators_are_known_by_their_weights(generator, tmp_path):
 
 def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
     dataset = TrainingData(
-        painter().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabeled=[without_label(prepared)]
+        class_filler().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabeled=[without_label(prepared)]
     )
     plain, cycled = SegmentationTask(config(), dataset), SegmentationTask(cycle_config(generator), dataset)
     loader = cycled.loader(0, 1)
@@ -192,7 +192,7 @@ def test_half_a_cycle_is_refused(generator):
 )
 def test_a_generator_of_other_data_is_refused(generator, more, message):
     with pytest.raises(ConfigError, match=message):
-        CycleMethod(generator, data_section(**more), painter().scheme)
+        CycleMethod(generator, data_section(**more), class_filler().scheme)
 
 
 def test_a_generator_trained_on_validation_cases_is_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from dataclasses import replace
@@ -17,7 +16,6 @@ from segcct.commands.parser import command_line
 from segcct.config import ClassificationConfig, RunSection, SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
-from segcct.files import lock
 from segcct.images.volume import Volume
 from segcct.inference import loaded_model
 from segcct.inference.predictor import Predictor
@@ -28,7 +26,7 @@ from segcct.tasks.fold_training import chosen_folds, train_folds
 from segcct.tasks.segmentation.out_of_fold import evaluate_out_of_fold
 from segcct.tasks.task import TASKS
 from tests.conftest import training_command
-from tests.support.drawn_pictures import write_folder
+from tests.support.drawn_images import write_folder
 from tests.support.toy_pair import Nearest, card, data_section, loaded_case
 
 KFOLD = {"data__split__kind": "kfold", "data__split__folds": "2", "data__split__test": "2", "run__name": "cv"}
@@ -249,9 +247,8 @@ def test_a_resume_finds_its_folds_by_any_name_of_the_folder(
 
 @pytest.mark.parametrize("locks", [True, False])
 def test_a_fold_that_another_process_may_be_training_is_not_deleted(
-    locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """On a file system without locks, a lock tells nothing of its holder."""
     own = config().model_copy(update={"run": RunSection(root=tmp_path, name="fold_0")})
     run = RunFolder(tmp_path / "fold_0")
     run.path.mkdir()
@@ -260,11 +257,7 @@ def test_a_fold_that_another_process_may_be_training_is_not_deleted(
     begun: list[Path] = []
     monkeypatch.setattr(fold_training, "train", lambda config, **_: begun.append(config.run.root / config.run.name))
     if not locks:
-
-        def refuse(descriptor: int) -> None:
-            raise OSError(errno.ENOLCK, "No locks available")
-
-        monkeypatch.setattr(lock, "_lock", refuse)
+        request.getfixturevalue("no_locks")
     fold_training._train_fold(TASKS["segmentation"], own, {}, following=0)
     assert begun == [run.path]  # which refuses a folder that is still there
     assert run.splits.exists() is not locks

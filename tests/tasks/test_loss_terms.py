@@ -12,7 +12,7 @@ import torch
 
 from segcct.config import LossSection, SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, PluginError
 from segcct.preparation.prepared_case import prepare_case
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation import segmentation_loss
@@ -21,7 +21,7 @@ from segcct.tasks.segmentation.segmentation_loss import LOSS_TERMS, LossTerm, Se
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.training_dataset import TrainingData
 from segcct.training.trainer import fit
-from tests.support.toy_pair import data_section, loaded_case, painter
+from tests.support.toy_pair import class_filler, data_section, loaded_case
 
 FILE = '''
 """Kervadec et al. 2019: probability mass weighted by its distance from the structure."""
@@ -66,8 +66,8 @@ def test_it_trains_with_the_distance_map_that_it_asks_for(boundary: None, tmp_pa
     }
     overrides = {"train.loss.terms.boundary": 0.5, "train.loss.dice": 0}
     config = settings.build(SegmentationConfig, content, overrides, source="test")
-    case = prepare_case(loaded_case(), painter().preparation, painter().scheme)
-    dataset = TrainingData(painter().scheme, Splits(("toy",), ()), [case], [case], "")
+    case = prepare_case(loaded_case(), class_filler().preparation, class_filler().scheme)
+    dataset = TrainingData(class_filler().scheme, Splits(("toy",), ()), [case], [case], "")
     task = SegmentationTask(config, dataset)
     batch = next(iter(task.loader(0, 1)))
     expected = maps_of_batch(batch["label"], {"distance"}, task.scheme.num_classes)["distance"]
@@ -106,7 +106,7 @@ def test_a_weight_stands_in_one_place() -> None:
 
 
 def test_two_terms_of_one_name_and_a_map_that_nobody_makes_are_refused() -> None:
-    with pytest.raises(ValueError, match="'dice' already"):
+    with pytest.raises(PluginError, match="'dice' already"):
         segmentation_loss.register_loss_term("dice", LossTerm(segmentation_loss.Dice))
     with pytest.raises(ValueError, match="needs skeleton"):
         LossTerm(segmentation_loss.Dice, needs=frozenset({"skeleton"}))

@@ -17,7 +17,7 @@ from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.synthesis import Synthesis, _agreement, _holds
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED
 from tests.support.small_tasks import volumes
-from tests.support.toy_pair import SIDE, Nearest, card, data_section, painter
+from tests.support.toy_pair import SIDE, Nearest, card, class_filler, data_section
 
 
 def batch(count: int = 8) -> dict[str, torch.Tensor]:
@@ -33,7 +33,7 @@ def batch(count: int = 8) -> dict[str, torch.Tensor]:
 def test_images_follow_their_new_masks():
     torch.manual_seed(0)
     given = batch()
-    made = Synthesis(painter().network, 1.0, 3).applied(given, Nearest())
+    made = Synthesis(class_filler().network, 1.0, 3).applied(given, Nearest())
     assert {name: value.shape for name, value in made.items()} == {name: value.shape for name, value in given.items()}
     changed = (made["label"] != given["label"]).flatten(1).any(1)
     assert changed.sum() >= 6
@@ -48,11 +48,11 @@ def test_random_slices_of_a_dry_run_have_no_patients():
         raise AttributeError("no dataset yet")
 
     torch.manual_seed(0)
-    assert "image" in Synthesis(painter().network, 1.0, 3, patient_of).applied(batch(), Nearest())
+    assert "image" in Synthesis(class_filler().network, 1.0, 3, patient_of).applied(batch(), Nearest())
 
 
 def test_a_fraction_of_the_slices_is_replaced_and_seeded():
-    given, synthesis = batch(64), Synthesis(painter().network, 0.25, 3)
+    given, synthesis = batch(64), Synthesis(class_filler().network, 0.25, 3)
     torch.manual_seed(0)
     first = synthesis.applied(given, Nearest())
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def test_a_fraction_of_the_slices_is_replaced_and_seeded():
 
 def test_half_of_the_appearances_are_of_slices_without_labels(monkeypatch: pytest.MonkeyPatch):
     labeled, other = batch(64), batch(16)
-    synthesis, seen = Synthesis(painter().network, 1.0, 3), []
+    synthesis, seen = Synthesis(class_filler().network, 1.0, 3), []
     style_of = synthesis.generator.style_of
     monkeypatch.setattr(synthesis.generator, "style_of", lambda *given: (seen.append(given), style_of(*given))[1])
     torch.manual_seed(0)
@@ -83,7 +83,7 @@ def test_half_of_the_appearances_are_of_slices_without_labels(monkeypatch: pytes
 def test_the_appearance_is_that_of_another_patient(monkeypatch: pytest.MonkeyPatch):
     given, seen = batch(6), []
     given["image"] += torch.arange(6).view(6, 1, 1, 1) / 10
-    synthesis = Synthesis(painter().network, 1.0, 3, patient_of=lambda case: case[:2])
+    synthesis = Synthesis(class_filler().network, 1.0, 3, patient_of=lambda case: case[:2])
     style_of = synthesis.generator.style_of
     monkeypatch.setattr(synthesis.generator, "style_of", lambda *given: (seen.append(given[0]), style_of(*given))[1])
     for cases, expected in (
@@ -101,7 +101,7 @@ def test_images_in_which_the_mask_is_not_found_are_dropped():
             return torch.cat([torch.ones_like(image), *[torch.zeros_like(image)] * 2], dim=1)
 
     given = batch()
-    made = Synthesis(painter().network, 1.0, 3).applied(given, Blind().train())
+    made = Synthesis(class_filler().network, 1.0, 3).applied(given, Blind().train())
     assert torch.equal(made["label"], given["label"])
     assert torch.equal(made["image"], given["image"])
 
@@ -128,7 +128,7 @@ def test_a_change_of_thickness_leaves_no_gap_between_classes():
     rows, columns = np.mgrid[:SIDE, :SIDE]
     radius = np.hypot(rows - SIDE // 2, columns - SIDE // 2)
     label = torch.from_numpy(np.select([radius < 5, radius < 10], [2, 1], 0))
-    synthesis = Synthesis(painter().network, 1.0, 4)
+    synthesis = Synthesis(class_filler().network, 1.0, 4)
     torch.manual_seed(0)
     areas = []
     for _ in range(20):
@@ -142,7 +142,7 @@ def test_a_change_of_thickness_leaves_no_gap_between_classes():
 
 
 def test_it_joins_a_training_after_a_fifth(tmp_path: Path):
-    made, stored = painter(), card("reconstruction", data_section())
+    made, stored = class_filler(), card("reconstruction", data_section())
     built = stored.architecture.model_copy(update={"options": {"style": "none"}})
     save_model(tmp_path / "best", made.network.state_dict(), stored.model_copy(update={"architecture": built}))
     content, dataset = volumes(0)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segcct.config import SegmentationTrainSection
+from segcct.models.cost import on_meta
 from segcct.models.zoo import create_model
 from segcct.training.muon import Muon, orthogonal_weights, orthogonalized
 from segcct.training.optimization import build_optimizer
@@ -79,7 +80,8 @@ def test_kernels_are_orthogonal_and_tables_norms_and_heads_are_left_to_adamw():
     ],
 )  # fmt: skip
 def test_heads_of_many_classes_are_left_to_adamw_as_those_of_few(name, options):
-    network = create_model(name, 3, 11, 240 if name.endswith("_240") else 224, options)
+    size = 240 if name.endswith("_240") else 224
+    network, _ = on_meta(name, 3, 11, size, options)
     assert [tuple(weight.shape) for weight in orthogonal_weights(network) if weight.shape[0] == 11] == []
 
 

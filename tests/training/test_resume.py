@@ -53,13 +53,13 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Whole(request.param, folder, run, train(request.param(0, folder), run))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_very_batches_and_the_very_weights(whole: Whole, workers: int, tmp_path: Path) -> None:
+def test_the_very_batches_and_the_very_weights(whole: Whole, tmp_path: Path) -> None:
+    """With two loader processes until it is interrupted, and one afterwards; the whole training had none."""
     cut, epoch = RunFolder.create(tmp_path / "cut"), len(whole.shown) // 2
     first, second = ([names for names, _ in part] for part in (whole.shown[:epoch], whole.shown[epoch:]))
     assert first != second
-    train(whole.task_of(workers, whole.folder), cut, stop=epoch + 1)
-    again = train(whole.task_of(workers, whole.folder), cut, resume=True)
+    train(whole.task_of(2, whole.folder), cut, stop=epoch + 1)
+    again = train(whole.task_of(1, whole.folder), cut, resume=True)
     assert [names for names, _ in again] == second
     for (_, found), (_, expected) in zip(again, whole.shown[epoch:], strict=True):
         assert torch.equal(found, expected)

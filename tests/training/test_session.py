@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, RunError
-from segcct.files import lock
 from segcct.run_folder import FoldsFolder, RunFolder
 from segcct.training.session import RESUMABLE, begin_run, check_epochs, locked_run, resumed_config
 
@@ -87,11 +85,8 @@ def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
         pass
 
 
-def test_a_name_that_is_taken_while_the_data_are_prepared_is_refused(tmp_path, monkeypatch):
-    def refuse(descriptor: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(lock, "_lock", refuse)  # so nothing keeps the two apart before
+@pytest.mark.usefixtures("no_locks")  # which would keep the two apart before
+def test_a_name_that_is_taken_while_the_data_are_prepared_is_refused(tmp_path):
     config = experiment(tmp_path)
     with locked_run(config.run) as first, locked_run(config.run) as second:
         begin_run(first, config, SPLITS)

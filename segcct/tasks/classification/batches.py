@@ -18,9 +18,9 @@ from segcct.tasks.classification.labeled_images import LabeledImages
 class TrainingImages(Dataset[Any]):
     """Training images by (epoch, index), a batch at a time.
 
-    The positions of all epochs go through the images again and again, each time in another order; an epoch may be
-    shorter or longer than once through. No state is kept between batches, so any number of loader processes gives the
-    same ones.
+    The positions of all epochs run through the images repeatedly, each time in a new order; an epoch may be shorter or
+    longer than one pass. No state is kept between batches, so that they do not depend on the number of loader
+    processes.
 
     Args:
         images: the dataset.

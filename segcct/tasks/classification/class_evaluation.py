@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,13 @@ from segcct.metrics.classification_intervals import RESAMPLES, class_intervals
 from segcct.metrics.confidence_intervals import summarize
 from segcct.metrics.defined_values import mean_of
 from segcct.metrics.metric_table import Quantity
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 from segcct.predictions.predictions_index import INDEX
 from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_class_results
-from segcct.tasks.classification.image_layout import section_of
-from segcct.tasks.classification.labeled_images import GroupedLabels, load_grouped_labels
+from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout, section_of
+from segcct.tasks.classification.labeled_images import groups_of
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
 
 FEW_CLASSES = 5
@@ -116,27 +117,29 @@ def evaluate_classes(
     reference = Path(reference)
     table = read_table(Path(predictions))
     data = _section(table, reference, layout)
-    # An image that cannot be read has no prediction, but its class is known.
-    images = load_grouped_labels(data, progress=progress)
-    if set(images.classes) != set(table.classes):
+    reference_labels = get_image_layout(data.layout).find(data)
+    unknown = [name for name in reference_labels.classes if name not in table.classes]
+    if unknown:
         raise EvaluationError(
-            "the classes of predictions and reference differ",
+            f"the predictions do not know {counted(len(unknown), 'class')} of the reference",
             file=table.file,
-            found=", ".join(table.classes[:12]),
-            expected=", ".join(images.classes[:12]),
+            found=listed(table.classes),
+            expected=f"{listed(unknown)} too, as in {reference}",
+            remedy="Name them as the model does; or move them out of the dataset, and add --allow-unmatched",
         )
-    unmatched = _unmatched(table, images, allow_unmatched)
+    unmatched = _unmatched(table, reference_labels, allow_unmatched)
     stray = set(unmatched["predictions"])
     scored = [place for place, name in enumerate(table.ids) if name not in stray]
     if not scored:
         raise EvaluationError("no image has both a prediction and a reference", file=table.file)
     with output_folder(output):
         ids = [table.ids[place] for place in scored]
-        rows = images.rows(ids)
+        class_of = dict(zip(reference_labels.ids, reference_labels.labels, strict=True))
         number = {name: index for index, name in enumerate(table.classes)}
-        labels = np.array([number[images.classes[label]] for label in images.labels[rows]])
+        labels = np.array([number[reference_labels.classes[class_of[name]]] for name in ids])
         probabilities = table.probabilities[scored]
-        summary = scores(probabilities, labels, table.classes, [images.groups[row] for row in rows])
+        groups = groups_of(data, reference_labels, ids, table.index.digests or {}, progress=progress)
+        summary = scores(probabilities, labels, table.classes, groups)
         sources = {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, reference)}
         summary = summary.model_copy(update=sources)
         if output is not None:
@@ -144,7 +147,9 @@ def evaluate_classes(
     return summary
 
 
-def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]) -> ClassSummary:
+def scores(
+    probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: Sequence[str]
+) -> ClassSummary:
     """Every figure of probabilities (N, K) and class numbers (N,)."""
     from sklearn.metrics import confusion_matrix
 
@@ -187,7 +192,7 @@ def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ..
     )
 
 
-def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, MetricStats]:
+def _means(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> dict[str, MetricStats]:
     """Statistics of every figure that is a plain mean over the images."""
     values = {"accuracy": top_k(probabilities, labels, 1)}
     if probabilities.shape[1] > FEW_CLASSES:
@@ -211,10 +216,12 @@ def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> Im
         if layout not in IMAGE_LAYOUTS:
             raise EvaluationError("no such layout of labeled images", found=layout, expected=", ".join(IMAGE_LAYOUTS))
         stored["layout"] = layout
+        if not get_image_layout(layout).numbered:
+            stored.pop("class_names", None)  # the layout itself holds them
     return section_of(stored, reference, file=table.file.parent / INDEX, error=EvaluationError)
 
 
-def _unmatched(table: ProbabilityTable, images: GroupedLabels, allowed: bool) -> dict[str, list[str]]:
+def _unmatched(table: ProbabilityTable, images: ClassLabels, allowed: bool) -> dict[str, list[str]]:
     """Images without a counterpart. A table of one split is expected to hold that split only: there, those are missing
     whose prediction failed."""
     known, predicted = set(images.ids), set(table.ids)

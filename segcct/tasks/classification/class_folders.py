@@ -44,12 +44,14 @@ def find(data: ImagesSection) -> ClassLabels:
     if len(classes) < 2:
         raise DataError("only one class", file=data.root, found=classes[0], expected="a folder for each of two or more")
     number = {name: index for index, name in enumerate(classes)}
+    depth = ids[0].count("/") + 2 - len(paths[0])  # of the files of a class folder
     return ClassLabels(
         classes=tuple(classes),
         ids=tuple(ids),
         labels=np.array([number[path[0]] for path in paths], dtype=np.int64),
         splits=ClassLabels.known_splits(splits),
         files=tuple(ids),
+        others=tuple(name for name in files if not is_image(name) and name.count("/") >= depth),
     )
 
 

@@ -39,6 +39,7 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: ClassificationConfig, split
     seen = [table.index.seen or {} for table in tables]
     merged = {
         "seen": {name: [image for each in seen for image in each.get(name, [])] for name in ("train", "val")},
+        "digests": {name: digest for table in tables for name, digest in (table.index.digests or {}).items()},
         "weights_sha256": card.weights_sha256,
         "selected_on": card.selected_on,
     }

@@ -23,21 +23,10 @@ MOST_CELLS = 25
 
 
 def write_class_report(evaluation: Path, output: Path) -> Path:
-    """Write `report.html` of a classification's evaluation folder into the folder `output`.
+    """Write `report.html` of a classification, as `write_report` does of a segmentation.
 
-    The page is one file that refers to no other. Images are read from the dataset that the evaluation names, and their
-    token weights are computed by the model that it names; where one of the two is missing, the page says so.
-
-    Args:
-        evaluation: a folder written by `segcct evaluate`.
-        output: made when missing.
-
-    Returns:
-        the path of the page.
-
-    Raises:
-        EvaluationError: the evaluation folder is missing, incomplete or damaged, or `output` holds the page of a
-            comparison; nothing is written then.
+    Images are read from the dataset that the evaluation names, and their token weights are computed by the model that
+    it names; where one of the two is missing, the page says so.
     """
     results = read_class_results(Path(evaluation))
     file = place_of_page(Path(output))
@@ -143,7 +132,7 @@ def class_findings(results: ClassResults) -> list[str]:
 
 def _confidence(summary: ClassSummary) -> list[str]:
     confidence, accuracy = summary.mean_confidence, summary.overall["accuracy"].mean
-    if confidence is None or accuracy is None:
+    if accuracy is None:
         return []
     if abs(confidence - accuracy) < _CALIBRATED:
         kind = "well calibrated"

@@ -16,7 +16,8 @@ from segcct.config import ImagesSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.split_drawing import patients_in_order, splits_of
 from segcct.datasets.split_lists import read_lists
-from segcct.datasets.split_record import SPLIT_NAMES, Splits
+from segcct.datasets.split_names import SPLIT_NAMES
+from segcct.datasets.split_record import Splits
 from segcct.errors import SplitError
 from segcct.plurals import counted, listed
 from segcct.tasks.classification.labeled_images import LabeledImages
@@ -56,8 +57,8 @@ def left_out(images: LabeledImages) -> list[str]:
 
 
 def describe_class_splits(images: LabeledImages, splits: Splits) -> str:
-    """`train 44,000, val 1,000, test 5,000 images of 10 classes`, with notes on copies, on splits of the dataset's own
-    and on what was left out."""
+    """`train 44,000, val 1,000, test 5,000 images of 10 classes`, with notes on copies, on splits of the dataset's own,
+    on what was left out and on files that were not read."""
     sizes = ", ".join(f"{split} {len(getattr(splits, split)):,}" for split in SPLIT_NAMES)
     together = len(images.ids) - len(set(images.groups))
     notes = [f"{together:,} are copies, or of one patient, and stay in the split of the others"] if together else []
@@ -66,6 +67,8 @@ def describe_class_splits(images: LabeledImages, splits: Splits) -> str:
         notes.append(f"{' and '.join(fixed)} as the dataset itself has it, whatever data.split says")
     out = [] if splits.kind == "lists" else left_out(images)
     notes += [f"{len(out):,} left out, such as {out[0]}: copies of images that test or validate"] if out else []
+    if images.others:
+        notes.append(f"{counted(len(images.others), 'other file', comma=True)} not read, such as {images.others[0]}")
     return f"{sizes} images of {len(images.classes)} classes" + (f" ({'; '.join(notes)})" if notes else "")
 
 

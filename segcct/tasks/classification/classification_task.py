@@ -176,7 +176,7 @@ def validation_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str
 
 
 def load_dataset(config: ClassificationConfig, labels: ClassLabels | None = None) -> ClassificationDataset:
-    """Read and split the dataset, whose labels were found before or are now.
+    """Read and split the dataset; `labels` is what the layout found, if it was asked before.
 
     Raises `DataError` naming every image that cannot be read.
     """

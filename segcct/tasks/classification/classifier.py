@@ -73,7 +73,11 @@ class Renormalized(nn.Module):
 
 
 class Classifier(LoadedModel):
-    """A trained classification model: (B, C, H, W) -> logits (B, K)."""
+    """A trained classification model: (B, C, H, W) -> logits (B, K).
+
+    classifier = Classifier.load("runs/cifar10_cct_7_3x1/best")
+    classifier.classes, classifier.probabilities(images)  # (N, S, S, C) uint8 -> (N, K)
+    """
 
     task, noun, command = "classification", "a classification model", "train-cls"
     gives_probabilities = True

@@ -64,14 +64,10 @@ def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndar
     return square if square.ndim == 3 else square[..., None]
 
 
-def pixel_digest(pixels: np.ndarray) -> np.ndarray:
-    """Of an image as it was stored, before any resizing: copies share it, whatever their file's name and whether gray
-    is stored as one channel or as three equal ones."""
+def pixel_digest(pixels: np.ndarray) -> bytes:
+    """`DIGEST_BYTES` of an image as it was stored, before any resizing: copies share it, whatever the name of their
+    file, and whether gray is stored as one channel or as three equal ones."""
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
-    return digest_of(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
-
-
-def digest_of(content: bytes) -> np.ndarray:
-    """(16,) uint8."""
-    return np.frombuffer(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), dtype=np.uint8)
+    content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()

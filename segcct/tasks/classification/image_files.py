@@ -24,7 +24,7 @@ from segcct.files.file_memo import FileMemo
 from segcct.images.content_digest import file_digest
 from segcct.images.size_limits import refuse_unreadable
 from segcct.images.streams import Inflated
-from segcct.tasks.classification.decoding import decode
+from segcct.tasks.classification.decoding import decode, is_image
 from segcct.tasks.classification.image_layout import Decoder
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -40,17 +40,21 @@ def is_archive(root: Path) -> bool:
     return root.name.lower().endswith(ARCHIVES)
 
 
-def names(root: Path) -> list[str]:
+def names(root: Path, unread: list[DataError] | None = None) -> list[str]:
     """Paths of the files below `root`, with forward slashes, sorted; linked folders are followed.
 
+    Args:
+        root: a folder or an archive.
+        unread: as of `FolderTree`.
+
     Raises:
-        DataError: `root` does not exist, is neither folder nor archive, or the archive is damaged or holds a name
-            twice.
+        DataError: `root` does not exist, is neither folder nor archive, or the archive is damaged, or holds a name
+            twice or a link instead of an image.
     """
     if not root.exists():
         raise DataError("no such dataset", file=root, expected="a folder, or a .tar or .tar.gz file")
     if root.is_dir():
-        return [name for name in FolderTree(root, most_entries=_MOST_ENTRIES).files() if _shown(name)]
+        return [name for name in FolderTree(root, most_entries=_MOST_ENTRIES, unread=unread).files() if _shown(name)]
     if not is_archive(root):
         raise DataError("is neither a folder nor an archive", file=root, expected=" or ".join(ARCHIVES))
     members = [name for name, _ in _members(root, ())]
@@ -125,7 +129,7 @@ def damaged(file: Path, found: object, expected: str | None = None) -> DataError
 
 
 def refuse_second(first: str | None, second: Path, problem: str) -> None:
-    """Raises `DataError` where a file of the dataset, `second`, has been met before as `first`."""
+    """Raises `DataError` for the second of two files of the same kind; `first` is None where there is only one."""
     if first is not None:
         raise DataError(problem, file=second, found=first, remedy="Keep one of them in the dataset folder")
 
@@ -136,6 +140,13 @@ def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
         with tarfile.open(root, "r|*") as archive:
             for member in archive:
                 name = PurePosixPath(member.name).as_posix()
+                if (member.issym() or member.islnk()) and is_image(name) and _shown(name):
+                    raise DataError(
+                        "the archive holds a link instead of an image",
+                        file=f"{root}/{name}",
+                        found=f"a link to {member.linkname}",
+                        remedy="Write it again with tar --dereference --hard-dereference",
+                    )
                 if member.isfile() and _shown(name):
                     _refuse_large(member.size if name in wanted else 0, f"{root}/{name}")
                     stream = archive.extractfile(member) if name in wanted else None
@@ -163,7 +174,7 @@ def _shown(name: str) -> bool:
 
 def unzipped(name: str, content: bytes, root: Path) -> bytes:
     """The content of a file, decompressed where its name ends in .gz. Raises `DataError` when it is damaged."""
-    if not name.endswith(".gz"):
+    if not name.lower().endswith(".gz"):
         return content
     try:
         stream = Inflated(io.BytesIO(content))

@@ -32,6 +32,8 @@ class ClassLabels:
     """`train`, `val` or `test` where the dataset itself says so."""
     files: tuple[str, ...]
     """The files all this was read from."""
+    others: tuple[str, ...] = ()
+    """Other files in class folders, which are not read."""
 
     @staticmethod
     def known_splits(splits: Sequence[str | None]) -> tuple[str | None, ...]:
@@ -66,7 +68,7 @@ def get_image_layout(name: str) -> ImageLayout:
 
 
 def register_image_layout(layout: ImageLayout) -> None:
-    """Add a layout to the table. Raises `ValueError` where another has its name."""
+    """Add a layout to the table. Raises `PluginError` where another has its name."""
     IMAGE_LAYOUTS.register(layout.name, layout)
 
 

@@ -11,17 +11,18 @@ import numpy as np
 from torch import Tensor
 
 from segcct.case_runner import Done, Failed
+from segcct.datasets.folder_tree import unread_places
 from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, RunError, items
 from segcct.files.atomic_file import OTHER_OR_OVERWRITE, refuse_existing
-from segcct.files.file_names import absolute
+from segcct.files.file_names import absolute, composed
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.plurals import counted
 from segcct.predictions.predictions_index import INDEX
 from segcct.predictions.predictions_record import StoredTable
 from segcct.predictions.split_selection import ids_of_split, read_splits
-from segcct.progress import Report
+from segcct.progress import Report, say
 from segcct.provenance import provenance
 from segcct.tasks.classification.classifier import Classifier, normalized
 from segcct.tasks.classification.image_layout import section_of
@@ -40,6 +41,8 @@ class ImageRequest:
     selection: str | None = None
     seen: dict[str, list[str]] = field(default_factory=dict)
     """`train` and `val` -> those of the images that are in that split of the model's run."""
+    unread: tuple[str, ...] = ()
+    """Errors of the folders that could not be read, so that their images are not known."""
 
 
 def find_images(
@@ -59,10 +62,14 @@ def find_images(
     """
     if not root.exists():
         raise DataError("no such file or folder", file=root)
-    source = find_source(section_of(classifier.card.data, root))
+    errors: list[DataError] = []
+    source = find_source(section_of(classifier.card.data, root), errors)
+    unread = tuple(map(str, errors))
+    if unread:
+        say(unread_places(unread, named=False))
     splits = read_splits(splits_files, split)
     if split is None:
-        return ImageRequest(source, source.ids, seen=_seen(source.ids, list(splits.values())))
+        return ImageRequest(source, source.ids, None, _seen(source.ids, list(splits.values())), unread)
     ids = ids_of_split(splits, split, set(source.ids), source=root, noun="image")
     return ImageRequest(source, ids, split, _seen(ids, list(splits.values())))
 
@@ -71,8 +78,9 @@ def _seen(ids: Sequence[str], splits: Sequence[Splits]) -> dict[str, list[str]]:
     """The images that a model was trained on (`train`), and those that only served to select one (`val`)."""
     if not splits:
         return {}
-    train, val = ({name for each in splits for name in getattr(each, split)} for split in ("train", "val"))
-    return {split: [name for name in ids if name in names] for split, names in (("train", train), ("val", val - train))}
+    train, val = ({composed(name) for each in splits for name in getattr(each, split)} for split in ("train", "val"))
+    seen = {"train": train, "val": val - train}
+    return {split: [name for name in ids if composed(name) in names] for split, names in seen.items()}
 
 
 def predict_images(
@@ -101,7 +109,7 @@ def predict_images(
 
     Raises:
         RunError: there is a table already and `overwrite` is off.
-        DataError: at the end, naming every image without a row, and why.
+        DataError: at the end, naming every image without a row, and why, and the folders that could not be read.
     """
     if output.exists() and not output.is_dir():
         raise RunError("is not a folder", file=output)
@@ -112,26 +120,34 @@ def predict_images(
                 refuse_existing(file, OTHER_OR_OVERWRITE)
             file.unlink(missing_ok=True)
         table: dict[str, np.ndarray] = {}
+        digests: dict[str, str] = {}
         failed: dict[str, str] = {}
         outcomes = request.source.decoded(request.ids, progress)
         while part := list(islice(outcomes, _AT_ONCE)):
             failed |= {outcome.name: outcome.reasons[0] for outcome in part if isinstance(outcome, Failed)}
-            images = {outcome.name: outcome.value[0] for outcome in part if isinstance(outcome, Done)}
+            done = [outcome for outcome in part if isinstance(outcome, Done)]
+            digests |= {outcome.name: outcome.value[1].hex() for outcome in done}
+            images = {outcome.name: outcome.value[0] for outcome in done}
             if images:
                 table |= dict(zip(images, classifier.probabilities(np.stack(list(images.values()))), strict=True))
         if table:
             output.mkdir(parents=True, exist_ok=True)
             # The table last: a folder that holds it says how its images were read, also after a kill.
-            index = _index(classifier, request, model, sorted(failed))
+            index = _index(classifier, request, model, sorted(failed), digests)
             write_json(output / INDEX, index.to_json(), private=True)
             write_table(output / TABLE, table, classifier.classes)
+    problems = [unread_places(request.unread)]
     if failed:
         problem = f"{len(failed)} of {counted(len(request.ids), 'image')} failed and got no row"
-        raise DataError(f"{problem}:{items(list(failed.values()), most=20)}")
+        problems.insert(0, f"{problem}:{items(list(failed.values()), most=20)}")
+    if any(problems):
+        raise DataError("\n".join(filter(None, problems)))
     return output / TABLE
 
 
-def _index(classifier: Classifier, request: ImageRequest, model: Path | None, failed: list[str]) -> StoredTable:
+def _index(
+    classifier: Classifier, request: ImageRequest, model: Path | None, failed: list[str], digests: dict[str, str]
+) -> StoredTable:
     card, data = classifier.card, request.source.data
     return StoredTable(
         task=card.task,
@@ -140,6 +156,7 @@ def _index(classifier: Classifier, request: ImageRequest, model: Path | None, fa
         selection=request.selection,
         seen=request.seen,
         failed=failed,
+        digests=digests,
         model=None if model is None else absolute(model),
         weights_sha256=card.weights_sha256,
         selected_on=card.selected_on,

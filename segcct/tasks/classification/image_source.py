@@ -16,7 +16,7 @@ from segcct.tasks.classification.decoding import fitted, is_image, pixel_digest
 from segcct.tasks.classification.image_files import decode_file, decoders, is_archive, names
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, get_image_layout
 
-Decoded = tuple[np.ndarray, np.ndarray]
+Decoded = tuple[np.ndarray, bytes]
 """An image as the network sees it, and the digest of its pixels."""
 
 
@@ -28,7 +28,7 @@ class ImageSource:
     ids: tuple[str, ...]
     """Path below the root, as in a labeled dataset."""
     labels: ClassLabels | None = None
-    """Where the layout's own files are read."""
+    """What the layout found, where its packed files are read; None: every image is a file of its own."""
 
     def decoded(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[Decoded]]:
         """The outcome of each of these images, in any order."""
@@ -39,7 +39,7 @@ class ImageSource:
 
         return self._outcomes(ids, decode_and_fit, progress)
 
-    def digests(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[np.ndarray]]:
+    def digests(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[bytes]]:
         """As `decoded`, with nothing but the digest of each image."""
         return self._outcomes(ids, lambda decoder: pixel_digest(decoder()), progress)
 
@@ -63,8 +63,12 @@ class ImageSource:
         return run_cases(jobs, work, total=len(ids), backend="threads", workers=workers, progress=progress)
 
 
-def find_source(data: ImagesSection) -> ImageSource:
+def find_source(data: ImagesSection, unread: list[DataError] | None = None) -> ImageSource:
     """The images at `data.root`: those of the layout where its own packed files are there, else every image file.
+
+    Args:
+        data: root and layout.
+        unread: as of `FolderTree`.
 
     Raises:
         DataError: there is no image, or a packed dataset is incomplete or damaged.
@@ -74,7 +78,7 @@ def find_source(data: ImagesSection) -> ImageSource:
         if not is_image(root.name):
             raise DataError("is not an image", file=root, expected="an image, a folder or an archive of images")
         return ImageSource(data, (root.name,))
-    files, layout = names(root), get_image_layout(data.layout)
+    files, layout = names(root, unread), get_image_layout(data.layout)
     ids = tuple(name for name in files if is_image(name))
     if layout.packs is not None and (not ids or any(map(layout.packs, files))):
         labels = layout.find(data)

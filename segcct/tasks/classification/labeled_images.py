@@ -1,11 +1,10 @@
-"""A dataset of labeled images: classes and groups, and the images, decoded once into a memory-mapped array that is
-found again by the files' content."""
+"""A dataset of labeled images, decoded once into a memory-mapped array that is found again by the files' content."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from segcct.errors import DataError, items
 from segcct.files.file_memo import key_of
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache, StoredArrays, found_of
-from segcct.progress import Report
+from segcct.progress import Report, say
 from segcct.tasks.classification import image_files
-from segcct.tasks.classification.decoding import DIGEST_BYTES, digest_of
+from segcct.tasks.classification.decoding import DIGEST_BYTES
 from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout
 from segcct.tasks.classification.image_source import ImageSource
 
@@ -30,8 +29,8 @@ DECODING_VERSION = 3
 
 
 @dataclass(frozen=True)
-class GroupedLabels:
-    """Class and group of every image, in the order of their ids."""
+class LabeledImages:
+    """The images of a dataset in the order of their ids; travel to loader processes as a path."""
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
@@ -39,6 +38,18 @@ class GroupedLabels:
     """(N,) class numbers."""
     groups: tuple[str, ...]
     """Images that belong together: those of one patient, and copies; named by the first of them."""
+    splits: tuple[str | None, ...]
+    """Split that the dataset itself puts each image into, or None."""
+    fingerprint: str
+    """Digest of the files' names and contents."""
+    stored: StoredArrays
+    others: tuple[str, ...] = ()
+    """Other files in class folders, which are not read."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(N, S, S, C) uint8, memory-mapped."""
+        return self.stored["image"]
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Positions of some ids. Raises `DataError` where one is not in the dataset."""
@@ -49,45 +60,10 @@ class GroupedLabels:
         return np.array([place[name] for name in ids], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class LabeledImages(GroupedLabels):
-    """Also the pixels of every image; travels to loader processes as a path."""
-
-    splits: tuple[str | None, ...]
-    """Split that the dataset itself puts each image into, or None."""
-    fingerprint: str
-    """Digest of the files' names and contents."""
-    stored: StoredArrays
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """(N, S, S, C) uint8, memory-mapped."""
-        return self.stored["image"]
-
-
 def not_in_dataset(missing: Sequence[str], ids: Sequence[str], root: Path | None = None) -> DataError:
     """The error of ids that a dataset lacks."""
     problem = f"{len(missing)} of {counted(len(ids), 'image')} not found in the dataset"
     return DataError(problem, file=root, found=f"no {missing[0]}")
-
-
-def load_grouped_labels(data: ImagesSection, *, progress: Report | None = None) -> GroupedLabels:
-    """Classes and groups alone: nothing is written, and an image that cannot be read counts as a copy of no other.
-
-    Args:
-        data: the data section.
-        progress: called with (done, total) images to decode.
-
-    Raises:
-        DataError: the folders are not as the layout says.
-    """
-    labels = get_image_layout(data.layout).find(data)
-    row_of = {name: row for row, name in enumerate(labels.ids)}
-    digests = np.zeros((len(row_of), DIGEST_BYTES), dtype=np.uint8)
-    for outcome in ImageSource(data, labels.ids, labels).digests(labels.ids, progress):
-        digest = outcome.value if isinstance(outcome, Done) else digest_of(outcome.name.encode())
-        digests[row_of[outcome.name]] = digest
-    return GroupedLabels(labels.classes, labels.ids, labels.labels, _groups(labels.ids, digests, data.patient))
 
 
 def load_labeled_images(
@@ -125,8 +101,12 @@ def load_labeled_images(
                 remedy="Free some space, or set data.cache to a folder with room",
             ) from None
     memo.save()
-    groups = _groups(labels.ids, np.asarray(stored["content"]), data.patient)
-    return LabeledImages(labels.classes, labels.ids, labels.labels, groups, labels.splits, fingerprint, stored)
+    digests = [digest.tobytes() for digest in np.asarray(stored["content"])]
+    patients = None if data.patient is None else [_required_patient(name, data.patient) for name in labels.ids]
+    groups = _joined(labels.ids, digests, patients)
+    return LabeledImages(
+        labels.classes, labels.ids, labels.labels, groups, labels.splits, fingerprint, stored, labels.others
+    )
 
 
 def _decode(data: ImagesSection, labels: ClassLabels, cache: Cache, key: str, progress: Report | None) -> StoredArrays:
@@ -146,7 +126,7 @@ def _decode(data: ImagesSection, labels: ClassLabels, cache: Cache, key: str, pr
         for outcome in ImageSource(data, labels.ids, labels).decoded(labels.ids, progress):
             if isinstance(outcome, Done):
                 row = row_of[outcome.name]
-                images[row], digests[row] = outcome.value
+                images[row], digests[row] = outcome.value[0], np.frombuffer(outcome.value[1], dtype=np.uint8)
             reasons += failures([outcome])
         if reasons:
             problem = f"{counted(len(reasons), 'image')} cannot be used:{items(reasons, most=10)}"
@@ -154,8 +134,42 @@ def _decode(data: ImagesSection, labels: ClassLabels, cache: Cache, key: str, pr
         return cache.put(key, {"image": images, "content": digests}, {})
 
 
-def _groups(ids: Sequence[str], digests: np.ndarray, patient: str | None) -> tuple[str, ...]:
-    """The first id of every group: images joined by equal pixels or an equal patient, in chains too."""
+def groups_of(
+    data: ImagesSection,
+    labels: ClassLabels,
+    ids: Sequence[str],
+    digests: Mapping[str, str],
+    *,
+    progress: Report | None = None,
+) -> tuple[str, ...]:
+    """The group of each of some images, to evaluate them; nothing is written.
+
+    An image that cannot be read is a copy of no other. One in whose path `data.patient` finds no patient, as in another
+    dataset than that of the training, is a patient of its own.
+
+    Args:
+        data: the data section.
+        labels: what the layout found.
+        ids: the images.
+        digests: image -> digest of its pixels in hexadecimal, where it is known; other images are decoded.
+        progress: called with (done, total) images to decode.
+    """
+    known: dict[str, object] = {name: digests[name] for name in ids if name in digests}
+    if unknown := [name for name in ids if name not in known]:
+        for outcome in ImageSource(data, labels.ids, labels).digests(unknown, progress):
+            known[outcome.name] = outcome.value.hex() if isinstance(outcome, Done) else (outcome.name,)
+    patients = None
+    if data.patient is not None:
+        found = [_patient(name, data.patient) for name in ids]
+        if without := found.count(None):
+            images = counted(without, "image")
+            say(f"data.patient ({data.patient}) finds no patient in the path of {images}; each counts as a patient")
+        patients = [(name,) if patient is None else patient for name, patient in zip(ids, found, strict=True)]
+    return _joined(ids, [known[name] for name in ids], patients)
+
+
+def _joined(ids: Sequence[str], digests: Iterable[object], patients: Iterable[object] | None) -> tuple[str, ...]:
+    """The first id of every group: images joined by an equal digest or an equal patient, in chains too."""
     leader = list(range(len(ids)))
 
     def lead(row: int) -> int:
@@ -164,16 +178,21 @@ def _groups(ids: Sequence[str], digests: np.ndarray, patient: str | None) -> tup
             row = leader[row]
         return row
 
-    first: dict[object, int] = {}
-    for row, name in enumerate(ids):
-        for key in (digests[row].tobytes(), *([] if patient is None else [_patient(name, patient)])):
+    for keys in (digests, patients or ()):
+        first: dict[object, int] = {}
+        for row, key in enumerate(keys):
             a, b = lead(first.setdefault(key, row)), lead(row)
             leader[max(a, b)] = min(a, b)
     return tuple(ids[lead(row)] for row in range(len(ids)))
 
 
-def _patient(name: str, expression: str) -> str:
+def _patient(name: str, expression: str) -> str | None:
     match = search_patient(expression, name)
-    if match is None or match[1] is None:
+    return None if match is None else match[1] or None
+
+
+def _required_patient(name: str, expression: str) -> str:
+    patient = _patient(name, expression)
+    if patient is None:
         raise DataError("data.patient finds no patient in an image's path", found=name, expected=expression)
-    return match[1]
+    return patient

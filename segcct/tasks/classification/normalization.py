@@ -39,8 +39,9 @@ class Normalization:
 def _measured(images: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:
     """Over pixels of (N, S, S, C) uint8; a standard deviation of 0 becomes 1."""
     counts = np.zeros((images.shape[-1], 256), dtype=np.int64)
+    in_order = np.sort(rows)  # of the file, which is faster on a disk
     for start in range(0, len(rows), _AT_ONCE):
-        part = images[np.sort(rows)[start : start + _AT_ONCE]]
+        part = images[in_order[start : start + _AT_ONCE]]
         for channel in range(len(counts)):
             counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     value = np.arange(256) / 255.0

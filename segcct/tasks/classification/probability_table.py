@@ -24,7 +24,7 @@ PREFIX = "p_"
 _MOST_BYTES = 2**31
 """The probabilities of 50,000 images of 1,000 classes take 0.6 GB."""
 _SUM_TOLERANCE = 1e-3
-_REMEDY = "Write it by `segcct predict`"
+_REMEDY = "Write it with `segcct predict`"
 
 
 @dataclass(frozen=True)

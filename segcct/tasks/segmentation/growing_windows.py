@@ -1,5 +1,5 @@
-"""Windows of training slices that grow in the course of a training (`train.windows`), for speed: a structure of half a
-slice's side is learned from windows at a third of the cost, what lies far from it from whole slices at the end."""
+"""Windows of training slices that grow during training (`train.windows`), for speed: a structure of half a slice's
+side is learned from windows at a third of the cost; what lies far from it, from whole slices at the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def window_side(windows: Mapping[int, float], progress: float) -> int | None:
 def take_windows(batch: Mapping[str, Any], side: int, centered_fraction: float) -> dict[str, Any]:
     """A square part of each slice, the same of its image, label (B, H, W) and maps; other values stay.
 
-    That fraction of the slices with a structure is cropped around the box of their structures, the others anywhere.
+    A fraction `centered_fraction` of the slices with a structure is cropped around the box of their structures, the
+    others anywhere.
     Structures are those of the label, unless `structures` (B, H, W) bool tells which ones to go by.
     Drawn by torch's generator, which the loop seeds for each batch.
     """

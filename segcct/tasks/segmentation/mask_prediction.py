@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from segcct.inference.ensemble import Models, find_members, splits_files
 from segcct.inference.inference_settings import InferenceSettings
@@ -68,30 +68,28 @@ class MaskPrediction:
     """How the network runs."""
     quality: QualityModel | None
     """Estimates the rows of quality.csv, if that is written."""
-    recorded: Mapping[str, Any]
-    """What a finished case depends on: `settings_of`."""
 
     @classmethod
     def of(cls, model: Models, source: Path, output: Path, options: PredictOptions) -> Self:
         """Find the model and the cases. Raises `SegcctError` where one of them cannot be used."""
         members = find_members(model)
         card = Predictor.card_of(members)
-        request = resolve(card, source, splits_files=splits_files(members), split=options.split)
+        anonymize = options.masks.anonymize
+        request = resolve(card, source, splits_files=splits_files(members), split=options.split, anonymize=anonymize)
         if options.cohort.shard is not None:
             request = request.shard(*options.cohort.shard)
         settings = options.settings or default_settings(members)
         quality = _estimate_of(members, card, settings, options) if options.quality else None
-        calibration = None if quality is None else quality.digest
-        recorded = settings_of(card, settings, options.masks, calibration=calibration)
-        return cls(members, card, request, output, options, settings, quality, recorded)
+        return cls(members, card, request, output, options, settings, quality)
 
     def status(self) -> FolderStatus:
         """How far the folder is."""
+        calibration = None if self.quality is None else self.quality.digest
         return folder_status(
             MaskSource.of(self.card),
             self.request,
             self.output,
-            how=self.recorded,
+            how=settings_of(self.card, self.settings, self.options.masks, calibration=calibration),
             tables=[VOLUMES] if self.quality is None else [VOLUMES, QUALITY],
             mask_format=self.options.masks.mask_format,
             anonymized=self.options.masks.anonymize,
@@ -137,8 +135,8 @@ class MaskPrediction:
             from segcct.quality.quality_table import written_estimates
 
             estimates = written_estimates(predictions)
-        parts = (predictions.output, predictions.outcomes, predictions.unwritten)
-        return PredictedMasks(*parts, estimates, predictor.can_mix_statistics)
+        can_mix = predictor.can_mix_statistics
+        return PredictedMasks(**vars(predictions), estimates=estimates, can_mix_statistics=can_mix)
 
     @contextmanager
     def _running(self) -> Iterator[tuple[Predictor, SparkBackend | None]]:

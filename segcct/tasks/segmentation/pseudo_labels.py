@@ -1,7 +1,7 @@
 """Teacher and student: the averaged network labels unlabeled slices for the network that it is the average of.
 
 The teacher sees a slice as it is, the student the same geometry under a strong change of intensity, with boxes of
-other slices pasted in (CutMix). Only pixels count of which the teacher is sure. The method of mean teacher (Tarvainen
+other slices pasted in (CutMix). Only pixels that the teacher is sure of count. This combines mean teacher (Tarvainen
 and Valpola 2017), FixMatch (Sohn et al. 2020) and UniMatch (Yang et al. 2023).
 """
 
@@ -61,8 +61,8 @@ class TeacherMethod:
         }
 
     def loss(self, logits: Tensor, unlabeled: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy and soft Dice against the pseudo-labels; pixels of which the teacher is not sure count as right
-        in the one, and not at all in the other."""
+        """Cross-entropy and soft Dice against the pseudo-labels. Pixels that the teacher is not sure of add 0 to the
+        cross-entropy, which is still a mean over all pixels, and are left out of the Dice."""
         label, sure = unlabeled["label"], unlabeled["sure"].float()
         log_p = logits.float().log_softmax(dim=1)  # (B, K, S, S)
         entropy = (F.nll_loss(log_p, label, reduction="none") * sure).mean()

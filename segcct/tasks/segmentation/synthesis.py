@@ -53,7 +53,7 @@ class Synthesis:
         Args:
             batch: also holds `position` (B, 1), ids of the cases as `case` if they are known, and perhaps slices
                 without labels, whose appearance half of the images then take.
-            judge: the network that has to find a mask again in its image, in any mode.
+            judge: the network that must recover a mask from its image, in any mode.
         """
         image, label = batch["image"], batch["label"]
         chosen = torch.nonzero(torch.rand(len(image)) < self.fraction).flatten().to(image.device)
