@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from segcct.config import Experiment
+from segcct.datasets.split_names import SPLIT_NAMES, SplitName
 from segcct.errors import ConfigError
-from segcct.predictions.mask_options import MASK_FORMATS, MaskOptions
+from segcct.predictions.mask_options import MaskOptions
 from segcct.tasks.task import task_named, task_of
 from segcct.tasks.task_options import CohortOptions, PredictOptions
 
@@ -30,14 +31,15 @@ def train(
     """Train a model, as `segcct train-seg`, `train-m2i`, `train-cls` and `pretrain` do.
 
     Args:
-        config: a YAML file, its content as nested dictionaries, or a config object such as `SegmentationConfig`.
-        overrides: dotted key -> value, laid over it: `{"train.epochs": 3}`.
+        config: a YAML file, its content as nested dictionaries, or a config object such as
+            `segcct.config.SegmentationConfig`.
+        overrides: dotted key -> value, laid over it: `{"train.epochs": 3}`. `segcct train-seg --help` lists the keys.
         task: `segmentation` (default), `reconstruction`, `classification` or `pretraining`; a config object and a run
             know their own.
         resume: a run folder to continue instead; `overrides` may then change its length, device and precision.
 
     Returns the run folder: `.path`, `.best` (the folder that `Predictor.load` takes), `.read_metrics()` (a row per
-    epoch).
+    epoch, its cells as text).
 
     Raises `SegcctError` for whatever is wrong with config, data or run, before the run folder appears.
     """
@@ -71,7 +73,7 @@ def predict(
     source: str | Path,
     output: str | Path,
     *,
-    split: str | None = None,
+    split: SplitName | None = None,
     existing: Existing = "refuse",
     settings: InferenceSettings | None = None,
     masks: MaskOptions | None = None,
@@ -104,12 +106,10 @@ def predict(
     Raises `SegcctError` where the model (such as a classifier), the input or an option cannot be used, or the folder
     has masks that `existing` does not provide for.
     """
-    from segcct.datasets.split_record import SPLIT_NAMES
     from segcct.predictions.mask_folder import Existing
 
     masks, cohort = masks or MaskOptions(), cohort or CohortOptions()
     _check("existing", existing, get_args(Existing))
-    _check("mask_format", masks.mask_format, MASK_FORMATS)
     _check("split", split, (None, *SPLIT_NAMES))
     from segcct.tasks.segmentation.mask_prediction import MaskPrediction  # imports PyTorch
 

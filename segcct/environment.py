@@ -27,6 +27,8 @@ PACKAGES = (*provenance.PACKAGES, "timm")
 TABLE = "docs/machines.md"
 """Lists the seconds of other machines."""
 _LITTLE_MEMORY_GB, _LITTLE_DISK_GB = 4.0, 5.0
+_FOR_DEVELOPERS = {"test", "bench"}
+"""Extras that no command needs."""
 
 
 def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
@@ -82,9 +84,10 @@ def advice(facts: dict[str, Any]) -> list[str]:
     """What these facts mean for the user, a sentence each."""
     sentences = []
     usable, load = facts["cores"]["usable"], facts["load"]
-    if load is not None and load > usable + 0.5:
+    cores = facts["cores"]["machine"] or usable  # the load is that of the whole machine, in a container too
+    if load is not None and load > cores + 0.5:
         sentences.append(
-            f"Other processes want {load:.1f} cores and {usable} can be used: trainings side by side are many times "
+            f"Other processes want {load:.1f} cores and the machine has {cores}: trainings side by side are many times "
             "slower than one after the other, unless each is given fewer threads (OMP_NUM_THREADS=1)."
         )
     if facts["threads"] < usable:
@@ -111,7 +114,8 @@ def advice(facts: dict[str, Any]) -> list[str]:
 
 
 def missing_packages() -> dict[str, list[str]]:
-    """Extra -> its packages that are not installed; extras of which nothing is missing are left out."""
+    """Extra -> its packages that are not installed; extras of which nothing is missing, or that no command needs, are
+    left out."""
     missing: dict[str, list[str]] = {}
     try:
         requirements = importlib.metadata.requires("segcct") or []
@@ -119,7 +123,7 @@ def missing_packages() -> dict[str, list[str]]:
         return missing
     for requirement in requirements:
         match = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
-        if match and match[1] != "segcct" and version_of(match[1]) is None:
+        if match and match[2] not in _FOR_DEVELOPERS and version_of(match[1]) is None:
             missing.setdefault(match[2], []).append(match[1])
     return missing
 

@@ -64,7 +64,7 @@ class ConfigError(SegcctError):
 
 
 class PluginError(SegcctError):
-    """Another package's models, losses or metrics that cannot be imported."""
+    """A model, loss, metric, layout or task of another package that cannot be imported or registered."""
 
 
 class PackageError(SegcctError):
@@ -158,10 +158,21 @@ def reason_of(error: SegcctError | OSError) -> str:
     return reason if error.filename is None else f"{_named(str(error.filename))}: {reason}"
 
 
+_OUT_OF_MEMORY_TEXTS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What torch says in a `RuntimeError`: on Linux, on Windows, on MPS, and on a GPU that other programs have filled."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its accelerator has too little memory, as numpy and torch say it in several ways."""
-    torchs = type(error).__name__ == "OutOfMemoryError"  # to import torch for it would slow every command
-    return isinstance(error, MemoryError) or torchs or "can't allocate memory" in str(error)
+    """Whether the machine or its accelerator has too little memory."""
+    if isinstance(error, RuntimeError):  # torch's OutOfMemoryError is one, too; to import it would slow every command
+        return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError)
 
 
 _LITTLE_MEMORY = "too little memory"

@@ -31,8 +31,8 @@ def in_a_line(text: str) -> str:
 
 def for_cell(value: Value) -> Value | str:
     """A cell of a table that a spreadsheet may open: text that it would take for a formula gets an apostrophe before
-    it. Numbers, also as text, stay as they are; bytes of a name that are no UTF-8 are written as `\\udcff`; `from_cell`
-    gives back what was written."""
+    it. Numbers, also as text, stay as they are; bytes of a name that are not UTF-8 are written as `\\udcff`;
+    `from_cell` gives back what was written."""
     if not isinstance(value, str):
         return value
     text = value.encode(errors="backslashreplace").decode()

@@ -8,21 +8,20 @@ from typing import Any
 from segcct.errors import PackageError
 
 
-def import_extra(module: str, extra: str, *, package: str | None = None) -> Any:
+def import_extra(module: str, extra: str) -> Any:
     """A module of an optional package.
 
     Args:
         module: its dotted name.
         extra: the extra of segcct that installs the package.
-        package: its name for pip, where that is not the module's first part.
 
-    Raises `PackageError` that names the installation, where it cannot be imported.
+    Raises `PackageError`, which says how to install it, where it cannot be imported.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise PackageError(
-            f"this needs the package {package or module.partition('.')[0]}, which cannot be imported",
+            f"this needs the package {module.partition('.')[0]}, which cannot be imported",
             found=error,
             remedy=f"Install it: pip install 'segcct[{extra}]'",
         ) from error

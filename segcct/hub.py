@@ -94,7 +94,7 @@ def _text(place: str | PurePath) -> str:
 
 
 def _hub() -> Any:
-    """huggingface_hub; its progress bars only where somebody watches."""
+    """huggingface_hub, which draws progress bars on a terminal only."""
     hub = import_extra("huggingface_hub", "share")
     if not sys.stderr.isatty():
         import_extra("huggingface_hub.utils", "share").disable_progress_bars()

@@ -19,7 +19,7 @@ from segcct.config.settings import stored_section
 from segcct.datasets.label_schemes import Scheme, stored_scheme
 from segcct.errors import CheckpointError, RunError, SegcctError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS, atomic_path
-from segcct.files.json_file import read_object
+from segcct.files.json_file import MOST_BYTES_OF_MODEL, read_object
 from segcct.files.json_record import Record
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ def load_card(folder: Path) -> ModelCard:
         near = (folder / "best", folder.parent, folder.parent / "best")  # of a run, or of a file in a run or in best/
         model = next((place for place in near if (place / CARD).is_file()), "the best/ folder of a run")
         raise RunError("is not a model folder", file=folder, expected=f"{CARD} and {WEIGHTS}", remedy=f"Name {model}")
-    return ModelCard.from_json(read_object(file, ModelCard.NOT_THIS, error=CheckpointError), file)
+    content = read_object(file, ModelCard.NOT_THIS, error=CheckpointError, most_bytes=MOST_BYTES_OF_MODEL)
+    return ModelCard.from_json(content, file)
 
 
 def check_fit(card: ModelCard, file: Path, **wanted: int) -> None:

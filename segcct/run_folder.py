@@ -101,13 +101,13 @@ class RunFolder:
         self._write_metrics([*self._metrics_before(int(row["epoch"])), row])
 
     def keep_metrics(self, epochs: int) -> None:
-        """Keep the rows of that many epochs: a run that was killed may have one more than its last.ckpt."""
+        """Keep the rows of the first `epochs` epochs: a run that was killed may have one more than its last.ckpt."""
         rows = self._metrics_before(epochs)
         if len(rows) < len(self.read_metrics()):
             self._write_metrics(rows)
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv so far. Raises `RunError` where it is damaged."""
+        """The rows of metrics.csv so far, each as column -> cell, as text. Raises `RunError` where it is damaged."""
         if not self.metrics.is_file():
             return []
         rows = read_rows_of(self.metrics, ("epoch",), error=RunError)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from segcct.hardware.precision_names import AskedPrecision
+
 DEFAULT_CACHE = Path(".cache") / "segcct"
-"""Of prepared cases, below the working directory."""
+"""Folder of prepared cases, below the working directory."""
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*$")
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -37,7 +39,7 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def in_the_home(cls, value: Any) -> Any:
+    def expand_home(cls, value: Any) -> Any:
         """Paths with `~` replaced by the home folder; `~NAME` of an unknown user stays as it is."""
         # `Path.expanduser` raises for an unknown user.
         return Path(os.path.expanduser(value)) if isinstance(value, Path) else value  # noqa: PTH111
@@ -94,7 +96,7 @@ class TrainSection(Section):
     recalibrate: Annotated[int, Field(ge=0, le=1000)] = 0
     """How many of the last batches of an epoch give the statistics of BatchNorm for the averaged weights before a
     validation; 0 averages the statistics like the weights."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: AskedPrecision = "auto"
     """Arithmetic of the network; auto is bf16 where that is measured to be faster on this machine, else fp32."""
     precision_reason: str | None = None
     """Written by the training: why `auto` became what `precision` says, with the times that were measured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -83,6 +84,8 @@ class ImagesSection(Section):
             check_patient_expression(self.patient)
         if self.class_names is not None and not IMAGE_LAYOUTS[self.layout].numbered:
             raise ValueError("data.class_names goes with data.layout: idx; the other layouts hold the names")
+        if twice := [name for name, times in Counter(self.class_names or []).items() if times > 1]:
+            raise ValueError(f"data.class_names lists {twice[0]} twice; every class needs a name of its own")
         self.split.check_fold(self.fold)
         return self
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from segcct.errors import DataError
+from segcct.files.file_names import composed
 
 _LONGEST = 300
 _MOST_OPEN = 3
@@ -39,7 +40,10 @@ def check_patient_expression(expression: str) -> None:
 
 
 def search_patient(expression: str, name: str) -> re.Match[str] | None:
-    """`re.search` of a checked expression. Raises `DataError` for a name so long that it would take too long."""
+    """`re.search` of a checked expression in a name in composed Unicode, as expressions are typed.
+
+    Raises `DataError` for a name so long that it would take too long.
+    """
     repeats, choices = _freedom(expression)
     # As many ways as there are to place the ends of the open parts, and the beginning of the match.
     if math.comb(len(name) + repeats + 1, repeats + 1) * choices > _MOST_STEPS:
@@ -48,7 +52,7 @@ def search_patient(expression: str, name: str) -> re.Match[str] | None:
             found=f"{len(name)} characters, {name[:60]}...",
             remedy="Use fewer of * and + in the expression, or a shorter name",
         )
-    return re.search(expression, name)
+    return re.search(expression, composed(name))
 
 
 @lru_cache(maxsize=32)

@@ -13,8 +13,10 @@ from pydantic.fields import FieldInfo
 
 from segcct.config import yaml_text
 from segcct.config.config_keys import COMMAND_LINE, config_error, keys, shown
+from segcct.config.data_section import DataSection
 from segcct.config.layout_table import NameIn
 from segcct.config.scalars import typed
+from segcct.config.segmentation_config import SegmentationConfig
 from segcct.config.yaml_text import Scalar
 from segcct.errors import ConfigError, DataError, SegcctError
 from segcct.files.json_record import first_problem
@@ -31,6 +33,14 @@ def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = N
     Raises `ConfigError` for an unreadable file, an unknown key, a wrong type or an impossible combination.
     """
     return build(kind, read_yaml(file), overrides or {}, source=str(file))
+
+
+def load_data_section(file: Path, arguments: Sequence[str] = ()) -> DataSection:
+    """How a segmentation experiment reads its cases; `arguments` are words of the command line that change its keys.
+
+    Raises `ConfigError` as `load`.
+    """
+    return load(SegmentationConfig, file, parse_overrides(arguments)).data
 
 
 def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> Config:

@@ -35,7 +35,7 @@ class Places:
     dataset: Path = Path("data/demo_phantom")
 
     def config(self, task: str) -> Path:
-        """The config of a task, beside the run folder, which a training wants new."""
+        """The config of a task, next to the run folder, which must not exist before the training."""
         return self.run.with_name(f"{self.run.name}_{task}.yaml")
 
 

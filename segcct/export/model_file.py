@@ -60,7 +60,7 @@ def read_exported(file: Path) -> ExportedModel:
     Raises:
         PackageError: the extra `export` is not installed.
         CheckpointError: the file is missing, damaged, or not what `segcct export` writes: without its metadata, with
-            weights in other files, shapes beyond the weights that are there, or operators of other kinds.
+            weights in other files, shapes larger than the weights it holds, or operators of other kinds.
     """
     onnx = import_extra("onnx", EXTRA)
     if not file.is_file():

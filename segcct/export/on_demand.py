@@ -76,11 +76,12 @@ class ExportedOnDemand(nn.Module):
 
 
 def _stored(file: Path, card: ModelCard) -> ExportedModel | None:
-    """An earlier export of the same weights by the same versions."""
+    """An earlier export of the same network and weights by the same versions."""
     if not file.is_file():
         return None
     try:
         model = read_exported(file)
     except CheckpointError:
         return None
-    return model if model.card.weights_sha256 == card.weights_sha256 and model.made_by == made_by() else None
+    found, wanted = ((each.weights_sha256, each.architecture) for each in (model.card, card))
+    return model if (found, model.made_by) == (wanted, made_by()) else None

@@ -1,4 +1,4 @@
-"""Memory that is free, with a container's limit counted; memory that is kept for reuse."""
+"""Memory that is free, within the limit of a container or job; memory that is kept for reuse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from segcct.hardware.processor import CGROUP
+from segcct.hardware.processor import CGROUP, MEMBERSHIP, control_groups
 
 MEMINFO = Path("/proc/meminfo")
 STATUS = Path("/proc/self/status")
@@ -15,14 +15,14 @@ _KEEP_FREED_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_AR
 """Options of mallopt(3), by their numbers in malloc.h."""
 
 
-def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | None:
+def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | None:
     """Memory that a new process can have, in GB (1e9 bytes); None where the system does not say."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, ValueError, KeyError):
         return None
-    limit = _container_bytes(cgroup)
+    limit = _container_bytes(cgroup, membership)
     return min(free, limit) / 1e9 if limit is not None else free / 1e9
 
 
@@ -69,7 +69,7 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give the memory back that this process has kept, so that it counts as free; it keeps what it frees later."""
+    """Give back to the system what this process has kept, so that it counts as free; memory freed later is kept."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
@@ -84,20 +84,22 @@ def _glibc() -> ctypes.CDLL | None:
     return library if hasattr(library, "gnu_get_libc_version") else None
 
 
-def _container_bytes(cgroup: Path) -> int | None:
-    """What a container's limit leaves, cached pages of files included; None: no limit."""
-    for limit_name, used_name in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            limit = (cgroup / limit_name).read_text(encoding="ascii").strip()
-            used = (cgroup / used_name).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if limit.isdecimal() and used.isdecimal() and int(limit) < 1 << 60:  # version 1 writes 2**63 for no limit
-            return max(0, int(limit) - max(0, int(used) - _file_pages((cgroup / used_name).with_name("memory.stat"))))
-    return None
+def _container_bytes(cgroup: Path, membership: Path) -> int | None:
+    """What the limits of this process's control groups leave, cached pages of files included; None: no limit."""
+    left = []
+    for group in control_groups("memory", cgroup, membership):
+        for limit_name, used_name in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            try:
+                limit = (group / limit_name).read_text(encoding="ascii").strip()
+                used = (group / used_name).read_text(encoding="ascii").strip()
+            except OSError:
+                continue
+            if limit.isdecimal() and used.isdecimal() and int(limit) < 1 << 60:  # version 1 writes 2**63 for no limit
+                left.append(max(0, int(limit) - max(0, int(used) - _file_pages(group / "memory.stat"))))
+    return min(left, default=None)
 
 
 def _file_pages(stat: Path) -> int:

@@ -10,17 +10,15 @@ import functools
 import os
 import time
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch.nn import functional
 
 from segcct.errors import ConfigError
 from segcct.hardware.devices import device_type
+from segcct.hardware.precision_names import PRECISIONS, AskedPrecision, Precision
 from segcct.progress import say
 
-Precision = Literal["fp32", "bf16"]
-PRECISIONS = ("auto", "fp32", "bf16")
 ENVIRONMENT = "SEGCCT_PRECISION"
 """Environment variable that decides what `auto` is, in place of the measurement: fp32 or bf16."""
 REPEATS = 5
@@ -50,15 +48,13 @@ class Choice:
 
     precision: Precision
     reason: str
-    timing: Timing | None = None
-    """What was measured; None where nothing needed to be."""
 
     def __str__(self) -> str:
         return f"precision {self.precision}: {self.reason}"
 
 
-def choose_precision(wanted: str, device: str) -> Choice:
-    """The arithmetic for `wanted` (auto, fp32 or bf16) on a device; `auto` is measured once per process.
+def choose_precision(wanted: AskedPrecision, device: str) -> Choice:
+    """The arithmetic for `wanted` on a device; `auto` is measured once per process.
 
     An explicit bf16 is obeyed; where it is slower than fp32 on this processor, one line on stderr says by how much,
     and where this GPU has no instructions for it, that.
@@ -72,7 +68,7 @@ def choose_precision(wanted: str, device: str) -> Choice:
         return _automatic(kind)
     if wanted == "bf16":
         _warn_if_slower(kind)
-    return Choice("bf16" if wanted == "bf16" else "fp32", "as requested")
+    return Choice(wanted, "as requested")
 
 
 def autocast(device: str, precision: str) -> torch.autocast:
@@ -97,7 +93,6 @@ def _automatic(kind: str) -> Choice:
     return Choice(
         "bf16" if faster else "fp32",
         f"measured here, bf16 takes {timing.bf16_ms:.2f} ms and fp32 {timing.fp32_ms:.2f} ms",
-        timing,
     )
 
 

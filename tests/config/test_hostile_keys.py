@@ -22,8 +22,11 @@ HOSTILE: list[Any] = [
     "x\0y", "a" * 10_000, [], [None], [[]], {}, {"": None}, {"a": {"b": 1}}, [1] * 10_000, b"bytes", ..., 1j,
 ]  # fmt: skip
 WRITTEN = ["0", "-1", ".nan", "-.inf", "1e400", "9" * 400, "yes", "010", "1:30", "[]", "{}", "~", '""', "!!int x", "*x"]
-PLACES = list({(key.name, repr(key.field)): (kind, key.name) for kind in CONTENT for key in keys(kind)}.values())
+KEYS = [(kind, key) for kind in CONTENT for key in keys(kind)]
+PLACES = list({(key.name, repr(key.field)): (kind, key.name) for kind, key in KEYS}.values())
 """Every key; one that configurations share with its type, limits and default is tried in one of them."""
+TYPES = list({repr(key.field.annotation): (kind, key.name) for kind, key in KEYS}.values())
+"""A key of each type."""
 
 
 def finite(values: Any) -> bool:
@@ -51,6 +54,10 @@ def is_refused_or_usable(kind: type[BaseModel], overrides: dict[str, Any]) -> No
 def test_no_value_of_a_key_ends_in_anything_else(kind, key):
     for value in HOSTILE:
         is_refused_or_usable(kind, {key: value})
+
+
+@pytest.mark.parametrize(("kind", "key"), TYPES, ids=[f"{kind.__name__}-{key}" for kind, key in TYPES])
+def test_no_text_for_a_key_ends_in_anything_else(kind, key):
     for text in WRITTEN:
         is_refused_or_usable(kind, settings.parse_overrides([f"--{key}={text}"]))
 

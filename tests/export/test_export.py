@@ -28,12 +28,12 @@ from segcct.errors import CheckpointError, DataError, ModelError, PackageError
 from segcct.export import onnx_export
 from segcct.export.backends import BACKENDS, backend_network
 from segcct.export.model_file import read_exported
-from segcct.export.on_demand import EXPORTED, ExportedOnDemand
+from segcct.export.on_demand import EXPORTED, ExportedOnDemand, _stored
 from segcct.export.verification import compare_outputs, random_inputs, require_equal, require_similar
 from segcct.images.volume import Volume
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
-from segcct.model_card import Architecture, ModelCard, save_model
+from segcct.model_card import Architecture, ModelCard, load_card, save_model
 from segcct.models import zoo
 from segcct.models.zoo import create_model
 from segcct.run_folder import FoldsFolder, RunFolder
@@ -76,14 +76,18 @@ def test_another_backend_gives_the_masks_of_pytorch(folder: Path, scan: Path, ba
     assert [file.name for file in (folder / EXPORTED).iterdir()] == [f"{SIZE}x{SIZE}.onnx"]
 
 
-def test_an_earlier_export_is_used_again_until_the_weights_change(folder: Path, scan: Path, monkeypatch: Any) -> None:
+def test_an_earlier_export_is_used_again_until_the_model_changes(folder: Path, scan: Path, monkeypatch: Any) -> None:
     made = []
     monkeypatch.setattr("segcct.export.on_demand.export_onnx", lambda *a: made.append(a) or onnx_export.export_onnx(*a))
     how, volume = InferenceSettings(backend="onnx"), Volume.load(scan)
     for _ in range(2):
         Predictor.load(folder, how).predict(volume)
     assert len(made) == 1
-    (folder / EXPORTED / f"{SIZE}x{SIZE}.onnx").write_bytes(b"damaged")
+    file, card = folder / EXPORTED / f"{SIZE}x{SIZE}.onnx", load_card(folder)
+    other = card.architecture.model_copy(update={"options": {"skip": True}})
+    assert _stored(file, card) is not None
+    assert _stored(file, card.model_copy(update={"architecture": other})) is None
+    file.write_bytes(b"damaged")
     Predictor.load(folder, how).predict(volume)
     assert len(made) == 2
 

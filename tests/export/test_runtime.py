@@ -309,6 +309,17 @@ def test_a_mask_replaces_no_file(
     assert f"{tmp_path / 'missing'}: no such folder" in capsys.readouterr().err
 
 
+def test_a_missing_onnx_runtime_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.onnx").touch()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert runtime.main([str(tmp_path / name) for name in ("m.onnx", "scan.nii.gz", "mask.nii.gz")]) == 1
+    said = capsys.readouterr().err
+    assert "onnxruntime" in said
+    assert said.count("\n") == 1
+
+
 def test_nothing_is_left_for_reports_to_the_makers_of_onnx_runtime(tmp_path: Path) -> None:
     """It begins a session of its telemetry in a file of the temporary folder."""
     model, folder = small_export.written(tmp_path / "m.onnx", small_export.model_card()), tmp_path / "temporary"

@@ -61,12 +61,29 @@ def test_pages_of_files_that_a_container_only_keeps_count_as_free(tmp_path):
     assert free_memory_gb(tmp_path / "meminfo", tmp_path) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("membership", "job", "limit", "used"),
+    [
+        ("0::/slurm/job_7/step_0", "slurm/job_7", "max", "current"),
+        ("5:cpu:/\n4:memory:/slurm/job_7/step_0\n0::/", "memory/slurm/job_7", "limit_in_bytes", "usage_in_bytes"),
+    ],
+)
+def test_free_memory_keeps_to_the_limit_of_a_job_of_a_batch_system(tmp_path, membership, job, limit, used):
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n")
+    (tmp_path / "membership").write_text(membership + "\n")
+    (tmp_path / job / "step_0").mkdir(parents=True)
+    for folder, bytes_at_most in ((job, "3000000000"), (f"{job}/step_0", "9223372036854771712")):
+        (tmp_path / folder / f"memory.{limit}").write_text(bytes_at_most)
+        (tmp_path / folder / f"memory.{used}").write_text("1000000000")
+    assert free_memory_gb(tmp_path / "meminfo", tmp_path, tmp_path / "membership") == pytest.approx(2.0)
+
+
 def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path):
     assert free_bytes(tmp_path / "a" / "b") == pytest.approx(free_bytes(tmp_path), rel=0.1)
 
 
 def facts(**changes: object) -> dict[str, object]:
-    usual = {"cores": {"machine": 8, "usable": 2, "container": 2.0}, "load": 0.5, "threads": 2, "devices": ["cpu"],
+    usual = {"cores": {"machine": 8, "usable": 2, "container": 2.0}, "load": 4.2, "threads": 2, "devices": ["cpu"],
              "device": "cpu", "free_memory_gb": 16.0, "free_disk_gb": 50.0, "missing": {},
              "torch_is_compiled": True}  # fmt: skip
     return {**usual, **changes}
@@ -75,7 +92,7 @@ def facts(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"load": 4.2}, "Other processes want 4.2 cores and 2 can be used"),
+        ({"load": 9.2}, "Other processes want 9.2 cores and the machine has 8"),
         ({"threads": 1}, "allows 1 of 2 cores"),
         ({"devices": ["cpu", "mps"]}, "--train.device mps"),
         ({"free_memory_gb": 1.5}, "Only 1.5 GB of memory"),
@@ -90,8 +107,8 @@ def test_advice_says_what_is_wrong_and_nothing_else(changes, expected):
     assert expected in sentence
 
 
-def test_packages_of_an_extra_that_are_not_installed_are_named(monkeypatch):
-    required = ["torch>=2.6", 'surely-not-installed>=1; extra == "demo"', 'pytest>=8; extra == "test"']
+def test_packages_of_an_extra_for_users_that_are_not_installed_are_named(monkeypatch):
+    required = ["torch>=2.6", 'surely-not-installed>=1; extra == "demo"', 'nilearn-not-installed>=8; extra == "test"']
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: required)
     assert doctor.missing_packages() == {"demo": ["surely-not-installed"]}
 

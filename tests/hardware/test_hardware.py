@@ -89,7 +89,7 @@ def test_the_environment_variable_decides_auto_and_only_auto(monkeypatch):
 def test_an_empty_environment_variable_counts_as_unset(measured, monkeypatch):
     measured(FAST_BF16)
     monkeypatch.setenv(precision.ENVIRONMENT, "")
-    assert choose_precision("auto", "cpu").timing == FAST_BF16
+    assert choose_precision("auto", "cpu").reason.startswith("measured here")
 
 
 def test_an_unknown_precision_is_named():
@@ -235,6 +235,14 @@ def test_a_container_limits_the_cores(tmp_path, files, expected):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert processor.container_cores(tmp_path) == expected
+
+
+def test_the_smallest_quota_of_a_process_counts(tmp_path):
+    (tmp_path / "membership").write_text("0::/jobs/job_7\n")
+    (tmp_path / "jobs" / "job_7").mkdir(parents=True)
+    for folder, quota in (("jobs", "200000 100000"), ("jobs/job_7", "max 100000"), (".", "800000 100000")):
+        (tmp_path / folder / "cpu.max").write_text(quota)
+    assert processor.container_cores(tmp_path, tmp_path / "membership") == 2.0
 
 
 def test_threads_never_exceed_the_cores_of_a_process(monkeypatch, capsys):

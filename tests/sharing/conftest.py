@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from segcct.config import SegmentationConfig, settings
+from tests.support.documents import ROOT
 from tests.support.hub_server import GOOD_TOKEN, HubServer, hub_server
 from tests.support.untrained import save_untrained
 
@@ -16,8 +18,9 @@ from tests.support.untrained import save_untrained
 def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A best/ folder for scans of one channel."""
     folder = tmp_path_factory.mktemp("shared") / "run" / "best"
-    save_untrained(folder, "cct_unet_t", "acdc_cct_unet.yaml", {"data.image_size": 32, "data.root": "data/acdc"})
-    return folder
+    overrides = {"data.image_size": 32, "data.root": "data/acdc"}
+    config = settings.load(SegmentationConfig, ROOT / "configs" / "acdc_cct_unet.yaml", overrides)
+    return save_untrained(folder, "cct_unet_t", config.data)
 
 
 @pytest.fixture

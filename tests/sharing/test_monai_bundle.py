@@ -39,16 +39,8 @@ def test_monai_loads_the_same_network(bundle: Path, best: Path) -> None:
 
 def test_monai_runs_it_to_the_same_masks(bundle: Path, best: Path, tmp_path: Path) -> None:
     write_phantom("acdc", tmp_path / "scans", 1, seed=0, reduce=8)
-    words = [
-        "predict",
-        "--model",
-        str(best),
-        "--input",
-        str(tmp_path / "scans"),
-        "--output",
-        str(tmp_path / "expected"),
-    ]
-    assert main(words) == 0
+    words = ["predict", "--model", str(best), "--input", str(tmp_path / "scans")]
+    assert main([*words, "--output", str(tmp_path / "expected")]) == 0
     run_bundle(
         config_file=str(bundle / "configs" / "inference.json"),
         bundle_root=str(bundle),
