@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -78,6 +79,17 @@ def _no_network(refused_calls: list[str]) -> Iterator[None]:
     tried = refused_calls.copy()
     refused_calls.clear()
     assert not tried
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks, where a lock tells nothing of its holder."""
+    from segcct.files import lock
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ HEAVY = {
 """Package -> the only packages of ours that may import it."""
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     part = path.relative_to(PACKAGE).parts[0]
     return part.removesuffix(".py")
 
@@ -86,7 +86,7 @@ LEVEL_OF = {name: number for number, level in enumerate(LEVELS) for name in leve
 def test_imports_run_downwards():
     wrong = []
     for path in FILES:
-        here = room(path)
+        here = package_of(path)
         for module in imports(path):
             if module.startswith("segcct."):
                 there = module.split(".")[1]
@@ -95,12 +95,12 @@ def test_imports_run_downwards():
     assert wrong == []
 
 
-def test_heavy_packages_stay_in_their_rooms():
+def test_heavy_packages_are_imported_only_where_allowed():
     heavy = [(path, package) for path in FILES for package in {name.split(".")[0] for name in imports(path)} & {*HEAVY}]
-    assert [f"{path} imports {package}" for path, package in heavy if room(path) not in HEAVY[package]] == []
+    assert [f"{path} imports {package}" for path, package in heavy if package_of(path) not in HEAVY[package]] == []
 
 
-DOORS = [
+ENTRY_POINTS = [
     [
         ("import segcct.cli; segcct.cli.build_parser().format_help()", ["torch", "numpy", "pydantic", "yaml"]),
         ("import segcct.hub", ["huggingface_hub"]),
@@ -130,15 +130,15 @@ DOORS = [
 """Of a process each: statements in their order, and what none of them up to there may have loaded."""
 
 
-@pytest.mark.parametrize("doors", DOORS, ids=["without PyTorch", "predict"])
-def test_a_door_costs_only_what_it_needs(doors):
-    program = f"import sys\nfor statement, forbidden in {doors!r}:\n    exec(statement)\n"
+@pytest.mark.parametrize("statements", ENTRY_POINTS, ids=["without PyTorch", "predict"])
+def test_an_entry_point_loads_only_what_it_needs(statements):
+    program = f"import sys\nfor statement, forbidden in {statements!r}:\n    exec(statement)\n"
     program += "    print(statement, [name for name in forbidden if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True).stdout
-    assert loaded.splitlines() == [f"{statement} []" for statement, _ in doors]
+    assert loaded.splitlines() == [f"{statement} []" for statement, _ in statements]
 
 
-def test_no_drawers_without_a_name():
+def test_no_file_has_a_name_that_says_nothing():
     assert not [path for path in FILES if path.stem in {"utils", "common", "helpers", "misc"}]
 
 
@@ -159,12 +159,13 @@ def test_a_format_is_opened_in_one_place(call, places):
 
 
 def test_no_module_imports_itself_by_way_of_others():
+    """Neither when it is loaded nor later, when one of its functions is called."""
     names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph = {}
     for name, path in names.items():
         imported = set()
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 whole = {f"{node.module}.{alias.name}" for alias in node.names}
                 imported |= {each if each in names else str(node.module) for each in whole}
@@ -185,9 +186,9 @@ def test_imports_inside_functions_name_modules_that_are_there():
 
 
 def test_no_package_holds_more_than_a_seventh_of_the_code():
-    lines = Counter({room(path): 0 for path in FILES})
+    lines = Counter({package_of(path): 0 for path in FILES})
     for path in FILES:
-        lines[room(path)] += path.read_text(encoding="utf-8").count("\n")
+        lines[package_of(path)] += path.read_text(encoding="utf-8").count("\n")
     name, most = lines.most_common(1)[0]
     assert most <= LARGEST * lines.total(), f"{name} holds {most} of {lines.total()} lines"
 

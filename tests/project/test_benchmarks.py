@@ -31,9 +31,9 @@ from segcct.training.device_settings import resolve_precision
 from tests.cluster.test_assignment import write_case
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
-from tests.support.drawn_pictures import write_folder
+from tests.support.drawn_images import write_folder
 from tests.support.hostile_files import all_hostile
-from tests.support.toy_pair import data_section, loaded_case, painter, predictor
+from tests.support.toy_pair import class_filler, data_section, loaded_case, predictor
 
 CLASSES = {"a": "RV", "b": "MYO", "c": "LV"}
 
@@ -53,6 +53,24 @@ def config(root: Path, **overrides: object) -> ReconstructionConfig:
     data = data_section().model_dump(mode="json")
     given = {"run.root": str(root), "run.name": "m2i", "train.epochs": 3, **overrides}
     return settings.build(ReconstructionConfig, {"data": data}, given, source="test")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RunError("no such run", file="a"), "b.py: a: no such run"),
+        (FileNotFoundError(2, "No such file or directory", "data/val.list"), "b.py: data/val.list: No such file or"),
+    ],
+)
+def test_an_expected_error_is_one_line(benchmark_of, monkeypatch, error, line):
+    def main() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["benchmarks/b.py"])
+    with pytest.raises(SystemExit, match=f"^{line}"):
+        benchmark_of("program").run(main)
+    with pytest.raises(SystemExit, match=r"^3$"):
+        benchmark_of("program").run(lambda: 3)
 
 
 def test_a_command_next_to_a_hostile_file_is_judged(benchmark_of, tmp_path, monkeypatch):
@@ -125,6 +143,8 @@ def test_patients_with_the_same_images_count_once(benchmark_of):
     higher = {case: {"RV": each["RV"] + 0.01 * place, "LV": 0.95} for place, (case, each) in enumerate(scores.items())}
     better = folds.Model("better", higher, splits)
     assert folds.difference_of("d", better, own).split("|")[4].strip() == "0.500"  # two patients better, of two
+    alone = folds.Model("alone", {cases[0]: {"RV": 0.5, "MYO": 0.7, "LV": 0.9}}, splits)
+    assert folds.row_of(alone) == "| alone | 0.7000 [n/a] | 0.5000 | 0.7000 | 0.9000 |"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +154,7 @@ def test_patients_with_the_same_images_count_once(benchmark_of):
         ("m2i", "experiment", ["--acdc", "elsewhere"]),
         ("quality", "measure_fold", ["--root", "elsewhere", "--train.precision", "fp32"]),
         ("folds", "sections", ["--root", "elsewhere", "--train.precision", "fp32"]),
+        ("classification", "train", ["positional", "--root", "elsewhere", "--train.precision", "fp32"]),
     ],
 )
 def test_every_machine_has_a_folder_of_results(benchmark_of, tmp_path, monkeypatch, capsys, name, called, keys):
@@ -152,7 +173,7 @@ def test_every_machine_has_a_folder_of_results(benchmark_of, tmp_path, monkeypat
     monkeypatch.setattr("sys.argv", [f"{name}.py", *keys, "--output", str(tmp_path)])
     with pytest.raises(KeyboardInterrupt):
         module.main()
-    assert outputs == [tmp_path / "Some_CPU_2_GHz_avx2_2_cores_fp32"]
+    assert outputs[0] == tmp_path / "Some_CPU_2_GHz_avx2_2_cores_fp32"
     assert name != "few_labels" or capsys.readouterr().out.startswith("Some CPU @ 2 GHz, ")
 
 
@@ -262,13 +283,13 @@ def test_entries_can_be_trained(benchmark_of, tmp_path, monkeypatch, name):
 
 
 def test_measurements_know_what_they_depend_on(benchmark_of):
-    quality, cycles = benchmark_of("quality"), Cycles(predictor(), painter())
+    quality, cycles = benchmark_of("quality"), Cycles(predictor(), class_filler())
     options = Namespace(precision="fp32", patients=None, draws=2)
     found = quality.dependencies(cycles, options, corrupt=True)
     assert found == quality.dependencies(cycles, options, corrupt=True)
     for name, value in (("precision", "bf16"), ("patients", 3), ("draws", 1)):
         assert quality.dependencies(cycles, Namespace(**{**vars(options), name: value}), corrupt=True) != found
-    other = Cycles(predictor(), painter())
+    other = Cycles(predictor(), class_filler())
     other.reconstructor.card = other.reconstructor.card.model_copy(update={"weights_sha256": "another"})
     assert quality.dependencies(other, options, corrupt=True) != found
 
@@ -288,12 +309,16 @@ def test_residual_signals_look_where_they_say(benchmark_of):
 
 @pytest.mark.parametrize("fit", ["pad", "resize"])
 def test_signals_of_a_generator_also_where_models_prepare_differently(benchmark_of, fit):
-    cycles = Cycles(predictor(), painter(fit=fit))
+    cycles, with_m2i = Cycles(predictor(), class_filler(fit=fit)), benchmark_of("m2i_features").with_m2i
     seen = cycles.of_scan(loaded_case(noise=1.0))
-    features = benchmark_of("m2i_features").with_m2i(features_of_case(cycles.predictor, seen.segmented), seen)
+    features = with_m2i(features_of_case(cycles.predictor, seen.segmented), seen)
     for own in features.values():
         assert {name for name, value in own.items() if value is None} == set(GROUPS["members"])
     assert features["high"]["m2i_cycle"] > 0.8
+    index = seen.segmented.soft.index
+    index[index == 2] = 0  # so that "high" is predicted on the scan's grid alone
+    features = with_m2i(features_of_case(cycles.predictor, seen.segmented), seen)
+    assert features["high"]["m2i_cycle"] is features["low"]["m2i_cycle_others"] is None
 
 
 def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, capsys):
@@ -388,6 +413,7 @@ def test_differences_are_paired_over_patients(benchmark_of):
     assert text.startswith("+0.167 [")
     assert tables.mean_text(scores, patients).startswith("0.767 [")
     assert tables.mean_text({"a1": 0.5}, patients) == "0.500 [n/a]"  # one patient has no interval
+    assert tables.interval_text([-0.0049, 0.012], "+.1f", scale=100) == "[-0.5, +1.2]"
     # Other patients are labeled in each draw, so that each draw scores others with --choosing.
     assert tables.averaged([{"a1": 0.5}, {"a1": 0.7, "b1": 0.9}]) == pytest.approx({"a1": 0.6, "b1": 0.9})
     assert m2i.mean([None, 0.5, 0.7]) == pytest.approx(0.6)
@@ -446,12 +472,12 @@ def test_classification_tables_come_from_trainings(benchmark_of, tmp_path, monke
     split = ["--data.split.val", "9", "--data.split.test", "12"]
     rows = table("positional", "--epochs", "1", *split)
     assert [row[1] for row in rows] == ["learnable", "sine", "none"]
-    weights = runs / "positional_cct_2_3x2_32_learnable_seed0" / "best"
+    (weights,) = runs.glob("*/positional_cct_2_3x2_32_learnable_seed0/best")
     rows = table("brain", "--epochs", "1", "--sizes", "80", "--pretrained", f"cct_2_3x2_32={weights}")
     assert [row[1:5] for row in rows] == [["80", "25", start, "1"] for start in ("scratch", "CIFAR-10")]
     assert rows[0][5] != rows[1][5] or rows[0][7] != rows[1][7]
     classification = benchmark_of("classification")
-    found = classification.difference(runs, "cct_2_3x2_32", 80, ["scratch", "CIFAR-10"])
+    found = classification.difference(weights.parents[1], "cct_2_3x2_32", 80, ["scratch", "CIFAR-10"])
     shown = [float(row[5].split()[0]) for row in rows]
     assert found.startswith(f"CIFAR-10 against scratch {shown[1] - shown[0]:+.1f} points [")
 
@@ -492,6 +518,7 @@ def test_what_a_hostile_input_must_not_do(benchmark_of):
         ("real_files", ["--root", "elsewhere"], "no files that segcct reads in elsewhere"),
         ("export", ["--model", "runs/a/best"], "--model needs --input"),
         ("m2i", [], "give --acdc, --brats or both"),
+        ("classification", ["brain", "--root", "a", "--pretrained", "b/best"], "not written as MODEL=RUN/best"),
         ("kills", ["--step", "predikt"], "invalid choice: 'predikt'"),
         ("full_disk", ["--command", "predikt"], "invalid choice: 'predikt'"),
         ("speed_models", ["--models", "unet:norm"], "unet:norm is not written as NAME:OPTION=VALUE"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
 from tests.support.documents import ROOT, blocks, pages
@@ -27,11 +28,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for channel in ("flair", "t1c"):
         shutil.copy(frame, case / f"{channel}.nii.gz")
     small = {"data.image_size": 32, "data.root": "data/acdc"}
-    save_untrained(folder / "runs/acdc_cct_unet/best", "cct_unet_t", "acdc_cct_unet.yaml", small)
-    save_untrained(folder / "runs/acdc_m2i/best", "m2i_s", "acdc_m2i.yaml", small)
+    i2m, m2i = (ROOT / "configs" / f"acdc_{name}.yaml" for name in ("cct_unet", "m2i"))
+    save_untrained(folder / "runs/acdc_cct_unet/best", "cct_unet_t", settings.load(SegmentationConfig, i2m, small).data)
+    save_untrained(folder / "runs/acdc_m2i/best", "m2i_s", settings.load(ReconstructionConfig, m2i, small).data)
     two = {"data.image_size": 32, "data.channels": {"flair": "flair.nii.gz", "t1c": "t1c.nii.gz"}}
     two |= {"data.layout": "folder", "data.label": "mask.nii.gz"}
-    save_untrained(folder / "runs/my_scans/best", "cct_unet_t", "acdc_cct_unet.yaml", two)
+    save_untrained(folder / "runs/my_scans/best", "cct_unet_t", settings.load(SegmentationConfig, i2m, two).data)
     released = create_model("cct_7_3x1_32", 3, 10, 32)
     torch.save(released.state_dict(), folder / "cct_7_3x1_cifar10.pth")
     return folder

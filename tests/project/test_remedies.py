@@ -20,8 +20,8 @@ KEY = re.compile(r"(?<![\w/.-])(?:--)?((?:data|train|run|model|augment)\.[a-z_]+
 COMMAND = re.compile(r"(?<![\w.])segcct ([a-z][\w-]*)")
 FILES = {"train.bin", "model.json", "model.pt", "data.csv"}
 NOT_COMMANDS = {"has", "reads", "writes", "does", "did", "is", "can"}
-NO_OPTIONS = {"mask", "version", "section", "key", "porcelain", "raw", "add-modules"}
-"""Placeholders, and options of the program itself, of git, gdcmconv and Java."""
+NO_OPTIONS = {"mask", "version", "section", "key", "porcelain", "raw", "add-modules", "dereference", "hard-dereference"}
+"""Placeholders, and options of the program itself, of git, gdcmconv, Java and tar."""
 OF_OTHERS = {"config_text.py", "environment.py", "runtime.py"}
 """What speaks of the commands that come next, or has options of its own."""
 

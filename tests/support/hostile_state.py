@@ -268,6 +268,8 @@ _VALUES = (
         "data of an unknown layout": put("data", "layout", value="attic"),
         "seen as text": put("seen", value="none"),
         "failed as number": put("failed", value=1),
+        "digests as list": put("digests", value=[1]),
+        "a digest as number": put("digests", "*", value=3),
     }),
 )  # fmt: skip
 

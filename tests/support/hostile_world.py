@@ -182,10 +182,12 @@ def write_pictures(folder: Path) -> None:
 
 def write_quality(best: Path) -> None:
     """Write a quality.json with one feature, as calibration does."""
-    card = json.loads((best / "model.json").read_text(encoding="utf-8"))
-    classes = list(card["scheme"]["classes"])
+    from segcct.model_card import load_card
     from segcct.quality.features import FEATURES
+    from segcct.quality.quality_model import identity_of_masks
 
+    card = load_card(best)
+    classes = list(card.classes)
     content = {
         "format": 1,
         "classes": classes,
@@ -205,7 +207,6 @@ def write_quality(best: Path) -> None:
         "level": 0.9,
         "flag_below": 0.7,
         "facts": {"not_predicted": {name: {"cases": 2, "held_it": 1} for name in classes}},
-        "weights_sha256": card["weights_sha256"],
-        "postprocessing": card["postprocessing"],
+        **identity_of_masks(card),
     }
     (best / "quality.json").write_text(json.dumps(content), encoding="utf-8")

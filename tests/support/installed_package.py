@@ -22,6 +22,7 @@ def install(
     (record / "entry_points.txt").write_text(f"[{table._group}]\nadded = {module}\n", encoding="utf-8")
     patch.syspath_prepend(folder)
     patch.setattr(table, "_added", dict(table._added))
+    patch.setattr(table, "_installed", set(table._installed))
     for name in ("_groups_named", "load_plugins"):
         patch.setattr(plugins, name, cache(getattr(plugins, name).__wrapped__))
     patch.setitem(sys.modules, module, None)  # so that the module goes when the patch ends

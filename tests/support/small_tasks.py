@@ -17,7 +17,7 @@ from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.task import Task
 from segcct.tasks.training_dataset import TrainingData
-from tests.support.drawn_pictures import write_folder
+from tests.support.drawn_images import write_folder
 from tests.support.toy_pair import CLASSES, data_section, loaded_case
 
 TRAIN = {"epochs": 2, "batch_size": 4, "ema": 0.9, "lr": 0.01}

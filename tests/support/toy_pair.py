@@ -66,7 +66,7 @@ def predictor(**more: object) -> Predictor:
     return Predictor(Nearest(), card("segmentation", data_section(**more)), HOW)
 
 
-def painter(**more: object) -> Reconstructor:
+def class_filler(**more: object) -> Reconstructor:
     """A generator that fills each class with its own intensity and adds nothing."""
     data = data_section(**more)
     network = create_model("m2i_s", len(data.channels), 3, SIDE, {"style": "none"})
@@ -80,9 +80,9 @@ def painter(**more: object) -> Reconstructor:
     return Reconstructor(network, card("reconstruction", data), HOW)
 
 
-def save_painter(folder: Path, **more: object) -> Path:
-    """`painter` as a best/ folder."""
-    made = painter(**more)
+def save_class_filler(folder: Path, **more: object) -> Path:
+    """`class_filler` as a best/ folder."""
+    made = class_filler(**more)
     built = made.card.architecture.model_copy(update={"options": {"style": "none"}})
     save_model(folder, made.network.state_dict(), made.card.model_copy(update={"architecture": built}))
     return folder
