@@ -24,7 +24,7 @@ def register_peer(name: str) -> None:
     """
     if name in MODELS:
         return
-    library = import_extra("segmentation_models_pytorch", "bench", package="segmentation-models-pytorch")
+    library = import_extra("segmentation_models_pytorch", "bench")
     architecture, _, encoder = name.removeprefix(PREFIX).partition("/")
     for word, valid in ((architecture, library.__all__), (encoder, library.encoders.get_encoder_names())):
         if word not in valid:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segcct.errors import DataError, items
+from segcct.plurals import counted
 from segcct.progress import names_files, say
 
 _MOST_ENTRIES = 1_000_000
@@ -128,7 +129,7 @@ def unread_places(errors: Sequence[str], *, named: bool = True) -> str:
     """
     if not errors:
         return ""
-    what = "1 file or folder" if len(errors) == 1 else f"{len(errors)} files or folders"
+    what = "1 file or folder" if len(errors) == 1 else f"{counted(len(errors), 'file')} or folders"
     reasons = f":{items(errors)}" if named else ""
     return f"{what} could not be read, and what the input holds there is left out{reasons}"
 

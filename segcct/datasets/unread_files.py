@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
     """The files that are part of a case, named by an error, ignored by the layout on purpose, or lists of cases."""
     split = data.split
     listings = (split.train_list, split.val_list, split.test_list, split.unlabelled_list)
-    lists = {os.path.realpath(path): path.name for path in listings if path is not None}
+    lists = {path.absolute(): path.name for path in listings if path is not None}
     named = [Path(error.file) for error in found.errors if error.file is not None]
     case_files = [file for case in found.all_cases for file in case.files()]
     paths = {
@@ -100,7 +99,7 @@ def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
         if name in names
         or not whole.isdisjoint(_above(name))
         or any(pattern.match(name) for pattern in ignored)
-        or (PurePosixPath(name).name in lists.values() and os.path.realpath(data.root / name) in lists)
+        or (PurePosixPath(name).name in lists.values() and (data.root / name).absolute() in lists)
     }
 
 

@@ -65,8 +65,11 @@ def check_names(parsed: argparse.Namespace) -> None:
 
     for name in getattr(parsed, "names", ()):
         entry(name)
-    if getattr(parsed, "scheme", None):
-        get_scheme(parsed.scheme)
+    scheme = getattr(parsed, "scheme", None)
+    if scheme and not scheme.endswith(".yaml"):
+        get_scheme(scheme)
+    elif scheme and scheme not in made_by_init():
+        settings.load_data_section(ROOT / scheme)
     for name in getattr(parsed, "convention", "default").split(","):
         get_convention(name)
 
