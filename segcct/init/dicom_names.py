@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from segcct.errors import VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES
-from segcct.images.dicom.header import claims_dicom, sop_class_of
+from segcct.images.dicom.elements import Tag
+from segcct.images.dicom.header import claims_dicom, read_header, sop_class_of
 from segcct.images.dicom.kinds import kind_of_no_image
 from segcct.images.dicom.series import projections_in
 
@@ -24,7 +25,7 @@ class DicomNames:
     x_rays: frozenset[str]
     """Files that are 2-D images, each by itself, and not slices of a series."""
     series: frozenset[str]
-    """Folders with slices."""
+    """Folders with slices; those of localizers only where there are no others."""
     loose: tuple[str, ...]
     """Slices directly in the root."""
 
@@ -39,6 +40,7 @@ def dicom_in(root: Path, names: Sequence[str]) -> DicomNames:
     slices += _without_ending(root, names)
     by_folder = _by_folder(map(PurePosixPath, slices))
     series = {folder for folder, files in by_folder.items() if not all(_is_no_image(root / name) for name in files)}
+    series = {folder for folder in series if not _is_localizer(root / by_folder[folder][0])} or series
     return DicomNames(x_rays, frozenset(series - {"."}), tuple(name for name in slices if "/" not in name))
 
 
@@ -70,6 +72,14 @@ def _is_no_image(file: Path) -> bool:
     wrong."""
     try:
         return file.is_file() and kind_of_no_image(sop_class_of(file)) is not None
+    except (OSError, VolumeError):
+        return False
+
+
+def _is_localizer(file: Path) -> bool:
+    """Whether an image was made to plan others: a scout, which is no channel."""
+    try:
+        return "LOCALIZER" in read_header(file).elements.text(Tag.ImageType).upper()
     except (OSError, VolumeError):
         return False
 

@@ -44,7 +44,7 @@ class _Folders:
         scans = without_made([name for name in files if name and label_score(name) == 0 and not is_made(name)])
         scans = [folder for folder in scans if folder not in structures]
         labels = without_made([folder for folder in files if label_score(folder) > 0 or folder in structures])
-        labels.sort(key=lambda f: (-label_score(f), _split_in(f) not in ("", "train"), -len(files[f]), f))
+        labels.sort(key=lambda f: (-label_score(f), split_in(f) not in ("", "train"), -len(files[f]), f))
         if not labels or not scans or _are_case_folders(labels, files):
             return None
         others = _of_other_splits(labels[0], scans, files)
@@ -73,13 +73,13 @@ def _structures(names: Sequence[str]) -> set[str]:
     inside = {place.name for place in places if label_score(place.parent.name) > 0}
     outside = {place.name for place in places if label_score(place.parent.name) <= 0}
     of_cases = {stem_of(path.name) for path in paths}
-    return {name for name in inside - outside - of_cases if not _has_role(name)}
+    return {name for name in inside - outside - of_cases if not has_role(name)}
 
 
-def _has_role(folder: str) -> bool:
+def has_role(folder: str) -> bool:
     """Whether a folder's name says that it holds scans, masks or a split, and so no single structure."""
     words = folder.lower()
-    return label_score(words) != 0 or bool(_split_in(folder) or _SCANS.search(words)) or names_modality(words)
+    return label_score(words) != 0 or bool(split_in(folder) or _SCANS.search(words)) or names_modality(words)
 
 
 def _of_parallel(folders: _Folders, layout: str) -> Proposal | None:
@@ -131,7 +131,7 @@ def _are_case_folders(folders: Sequence[str], by_folder: Mapping[str, Sequence[s
     return alike and len(folders) > max(2, *(len(by_folder[folder]) for folder in folders))
 
 
-def _split_in(folder: str) -> str:
+def split_in(folder: str) -> str:
     """The split that a word of a folder's name is, as in train_images; empty where there is none."""
     words = [word.lower() for word in WORD.findall(folder)]
     return next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), "")
@@ -140,11 +140,11 @@ def _split_in(folder: str) -> str:
 def _of_other_splits(label: str, scans: Sequence[str], by_folder: Mapping[str, Sequence[str]]) -> list[str]:
     """The folders of splits other than that of the label: test_images/ and test_masks/ next to train_images/ and
     train_masks/. Scans of one name in them are two cases, and not two channels of one."""
-    own = _split_in(label)
-    if not own and all(map(_split_in, scans)):
-        own = _split_in(max(scans, key=lambda scan: len(by_folder[scan])))
-    others = set(map(_split_in, scans)) - {"", own}
-    return [folder for folder in by_folder if _split_in(folder) in others]
+    own = split_in(label)
+    if not own and all(map(split_in, scans)):
+        own = split_in(max(scans, key=lambda scan: len(by_folder[scan])))
+    others = set(map(split_in, scans)) - {"", own}
+    return [folder for folder in by_folder if split_in(folder) in others]
 
 
 def in_parallel_trees(names: Sequence[str], layout: str) -> Proposal | None:

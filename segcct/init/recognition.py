@@ -28,6 +28,7 @@ from segcct.init.case_folder_names import in_case_folders, in_case_folders_of_im
 from segcct.init.dicom_names import DicomNames, dicom_in
 from segcct.init.flat_names import each_a_case, side_by_side
 from segcct.init.grouping_proposal import Evidence, Proposal, best_of
+from segcct.init.mirrored_folders import in_mirrored_folders
 from segcct.init.parallel_folders import in_nested_folders, in_parallel_folders, in_parallel_trees
 from segcct.plurals import listed
 
@@ -114,8 +115,9 @@ def _of_volumes(volumes: Sequence[str], root: Path, dicom: DicomNames) -> Iterat
     of cases, and those before names of files."""
     if not volumes:
         return
-    yield in_parallel_folders(volumes, "paired")
     yield in_parallel_trees(volumes, "paired")
+    yield in_mirrored_folders(volumes, "paired")
+    yield in_parallel_folders(volumes, "paired")
     if len({PurePosixPath(name).parent for name in volumes}) > 1:
         yield in_case_folders(volumes, folder_name(root))
         yield side_by_side(volumes, "paired")
@@ -136,8 +138,9 @@ def _in_one_folder(volumes: Sequence[str], root: Path, dicom: DicomNames) -> Pro
 
 def _of_images(images: Sequence[str], *, alone: bool) -> Iterator[Proposal | None]:
     """As `_of_volumes`, for 2-D images. Those in folders of volumes may be previews."""
-    yield in_parallel_folders(images, "pictures")
     yield in_parallel_trees(images, "pictures")
+    yield in_mirrored_folders(images, "pictures")
+    yield in_parallel_folders(images, "pictures")
     yield in_nested_folders(images, "pictures")
     yield side_by_side(images, "pictures")
     if alone and (proposal := in_case_folders_of_images(images)):

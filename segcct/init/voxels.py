@@ -112,9 +112,13 @@ def spaced(cases: Sequence[Case], most: int) -> list[Case]:
 def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Orientation) -> None:
     layout = get_layout(data.layout)
     image, grid = layout.read_image(case, data)
-    label = stored_label(case.label, data, grid) if case.label else None
-    if label is not None:
-        _count_values(label, facts)
+    label = None
+    try:
+        if case.label:
+            label = stored_label(case.label, data, grid)
+            _count_values(label, facts)
+    except SegcctError as error:  # the image is as it is, whatever is wrong with its label
+        facts.trouble.append(error)
     foreground = np.zeros(grid.shape, dtype=bool)
     for name, voxels in zip(data.channels, image, strict=True):
         background = background_value(voxels)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from pydicom import dcmread
 from pydicom.uid import EncapsulatedPDFStorage
 
 from segcct.check.dataset_check import examine_dataset
@@ -470,3 +471,81 @@ def test_more_files_than_a_case_has_channels_say_nothing(tmp_path: Path) -> None
     names = [f"{number * 7919:x}.nii.gz" for number in range(300)] + ["seg_a.nii.gz", "seg_b.nii.gz"]
     with pytest.raises(DataError, match="which files are scans and which are masks"):
         recognize(tmp_path, sorted(names))
+
+
+@pytest.mark.parametrize("between", ["{split}", "{split}/p1"])
+@pytest.mark.parametrize("ending", [".nii.gz", ".png"])
+def test_splits_below_the_folders_of_scans_and_masks(tmp_path: Path, between: str, ending: str) -> None:
+    """Names that recur in each split are paired within it, also where a split has no mask of that name."""
+    write = save if ending == ".nii.gz" else picture
+    for split, role in ((split, role) for split in ("train", "val") for role in ("Images", "GroundTruth")):
+        for number in range(4):
+            if (split, role, number) != ("val", "GroundTruth", 3):
+                values = (1, 2) if role == "GroundTruth" else ()
+                write(tmp_path / role / between.format(split=split) / f"{number}{ending}", *values)
+    data = understood(tmp_path).data
+    stars = "/*" * (1 + between.count("/"))
+    assert (set(data.channels.values()), data.label) == (
+        {f"Images{stars}/{{id}}{ending}"},
+        f"GroundTruth{stars}/{{id}}{ending}",
+    )
+    found = {case.id: case for case in find_cases(data)}
+    prefixes = [between.format(split=split).replace("/", "_") for split in ("train", "val")]
+    assert list(found) == [f"{prefix}_{number}" for prefix in prefixes for number in range(4)]
+    assert {case.split for case in found.values()} == {"train", "val"}
+    assert found.pop(f"{prefixes[1]}_3").label is None
+    for case in found.values():
+        (image,), label = next(iter(case.channels.values())), case.label
+        assert label == (tmp_path / "GroundTruth" / image.relative_to(tmp_path / "Images"),)
+
+
+def test_folders_named_alike_below_scans_and_masks_are_no_roles(tmp_path: Path) -> None:
+    names = listing(*(f"{role}/{kind}/{kind}{{k}}.png" for role in ("images", "masks") for kind in ("site1", "site2")))
+    for name in names:
+        picture(tmp_path / name, 1)
+    naming = recognize(tmp_path, sorted(names))
+    assert (naming.channels["image"], naming.label) == ("images/*/{id}.png", "masks/*/{id}.png")
+
+
+@pytest.mark.parametrize("derivatives", ["", "derivatives/manual/"])
+@pytest.mark.parametrize(("labeled", "sessions"), [((1, 2), ("",)), ((1,), ("",)), ((1, 2), ("_ses-1", "_ses-2"))])
+def test_runs_of_bids_are_cases_of_one_patient(
+    tmp_path: Path, labeled: tuple[int, ...], sessions: tuple[str, ...], derivatives: str
+) -> None:
+    for subject, session, run in ((s, session, run) for s in range(1, 4) for session in sessions for run in (1, 2)):
+        name = f"sub-{subject}{session}_run-{run}"
+        place = Path(*name.split("_")[:-1], "anat")
+        save(tmp_path / place / f"{name}_T1w.nii.gz")
+        if run in labeled:
+            save(tmp_path / derivatives / place / f"{name}_desc-lesion_mask.nii.gz", 1, 2)
+    data = understood(tmp_path).data
+    assert ([*data.channels.values()], data.label) == (["{id}_T1w.nii.gz"], "{id}_desc-lesion_mask.nii.gz")
+    found = find_cases(data)
+    assert len(found) == 6 * len(sessions)
+    assert {case.patient for case in found} == {"sub-1", "sub-2", "sub-3"}
+    assert all((case.label is not None) == (int(case.id[-1]) in labeled) for case in found)
+
+
+def test_an_image_with_a_mask_in_colors_is_still_read(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / "images" / f"{number}.png")
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (255, 0, 0)).save(tmp_path / "masks" / f"{number}.png")
+    findings = inspect_folder(tmp_path)
+    assert findings.data.image_size == 64
+    assert "no image was read" not in findings.doubts
+    assert any("a mask in colors" in doubt for doubt in findings.doubts)
+
+
+def test_localizers_are_no_channels(tmp_path: Path) -> None:
+    for case in ("p1", "p2"):
+        for folder, kind in (("1_scout", "LOCALIZER"), ("2_ct", "AXIAL")):
+            for file in series(tmp_path / case / folder):
+                stored = dcmread(file)
+                stored.ImageType = ["ORIGINAL", "PRIMARY", kind]
+                stored.save_as(file)
+        save(tmp_path / case / "seg.nii.gz", 1)
+    names = FolderTree(tmp_path).files()
+    assert dict(recognize(tmp_path, names).channels) == {"ct": "2_ct"}
+    scouts = [name for name in names if "2_ct" not in name]
+    assert [*recognize(tmp_path, scouts).channels.values()] == ["1_scout"]

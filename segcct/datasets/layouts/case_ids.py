@@ -55,10 +55,15 @@ def _remedy(cases: Sequence[Case], data: DataSection) -> str:
 def _by_path(case: Case, data: DataSection) -> str:
     """The folders between the root and the case in front of its id: siteA/001/img.nii.gz is `siteA_001`.
 
-    Folders that the first channel's pattern names do not count, nor does one that the id repeats.
+    Folders that the first channel's pattern names do not count, nor does one that the id repeats. What `*` stands for
+    counts where files are paired by their names: with images/*/{id}.png, images/siteA/001.png is `siteA_001` too.
     """
     pattern = "" if LAYOUTS[data.layout].names_arrays else next(iter(data.channels.values()))
-    folders = _below_root(case, data).split("/")[: -1 - pattern.count("/")]
+    folders = _below_root(case, data).split("/")[:-1]
+    depth = pattern.count("/")
+    folders, matched = folders[: len(folders) - depth], folders[len(folders) - depth :]
+    if LAYOUTS[data.layout].find_loose is not None:
+        folders += [name for name, part in zip(matched, pattern.split("/"), strict=False) if part == "*"]
     if folders and case.id.startswith(folders[-1]):
         folders.pop()
     return "_".join([*folders, case.id])

@@ -2,7 +2,8 @@
 
 Patterns match at any depth below the root. `{id}`, or else the last `*`, of the first channel's pattern gives the
 case id; in the other patterns it stands for the same id. Of several matches the nearest in the tree is taken, and none
-that is nearer to another case of the same id. Ids are compared in composed Unicode.
+that is nearer to another case of the same id: first by the folders that both paths begin with, then by those that both
+end with, as images/train/1.png and masks/train/1.png do. Ids are compared in composed Unicode.
 """
 
 from __future__ import annotations
@@ -114,10 +115,9 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
     index[pattern] = _without_others(patterns, index)
     found = Found()
     for key, files in index[pattern].items():
-        paths = {path for first in files for path in _paths(first)}
+        ends = _ends_below(files)
         matches = {
-            pattern: {name: len(_paths(name) & paths) for name in by_id.get(key, [])}
-            for pattern, by_id in index.items()
+            pattern: {name: _nearness(name, ends) for name in by_id.get(key, [])} for pattern, by_id in index.items()
         }
         for first in files:
             stored = _stored_id(first, pattern) or key
@@ -209,18 +209,23 @@ def _stored_id(name: str, pattern: str) -> str | None:
 
 
 def _make_case(
-    root: Path, stored: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Mapping[str, int]]
+    root: Path,
+    stored: str,
+    case_id: str,
+    first: str,
+    patterns: Patterns,
+    matches: Mapping[str, Mapping[str, tuple[int, int]]],
 ) -> Case:
     """The case of one file of the first channel, whose name holds the id as `stored`. `matches`: pattern -> file of
-    that id -> paths that it has in common with the nearest file of the first channel, so that no file is taken that is
-    nearer to another one."""
-    own_paths = _paths(first)
+    that id -> how near the nearest file of the first channel is, so that no file is taken that is nearer to another
+    one."""
+    ends = _ends_below([first])
 
     def nearest(pattern: str) -> list[Path]:
-        shared = {name: len(_paths(name) & own_paths) for name in matches[pattern]}
-        own = {name: count for name, count in shared.items() if count == matches[pattern][name]}
-        most = max(own.values(), default=0)
-        files = [name for name, count in own.items() if count == most]
+        near = {name: _nearness(name, ends) for name in matches[pattern]}
+        own = {name: here for name, here in near.items() if here == matches[pattern][name]}
+        most = max(own.values(), default=(0, 0))
+        files = [name for name, here in own.items() if here == most]
         alike = [name for name in files if stored in name]  # in the same Unicode spelling
         return [root / name for name in alike or files]
 
@@ -236,7 +241,20 @@ def _make_case(
     return Case(case_id, case_id, channels, label, mask, split_of(first))
 
 
-def _paths(name: str) -> set[tuple[str, ...]]:
-    """A relative path and those of the folders that it lies in."""
+def _ends_below(names: Sequence[str]) -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+    """Each start of the relative paths -> the last folders of those that begin with it: all, all but the first, ..."""
+    ends: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for name in names:
+        parts = tuple(name.split("/"))
+        for length in range(len(parts) + 1):
+            ends.setdefault(parts[:length], set()).update(parts[start:-1] for start in range(len(parts)))
+    return ends
+
+
+def _nearness(name: str, ends: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> tuple[int, int]:
+    """How many parts a path begins with as one of the others does, and of these others, how many folders it ends with
+    as one of them does."""
     parts = tuple(name.split("/"))
-    return {parts[:end] for end in range(1, len(parts) + 1)}
+    length = next(length for length in range(len(parts), -1, -1) if parts[:length] in ends)
+    start = next(start for start in range(len(parts)) if parts[start:-1] in ends[parts[:length]])
+    return length, len(parts) - 1 - start

@@ -20,25 +20,37 @@ from segcct.datasets.layouts.flat import find_flat, find_loose
 from segcct.datasets.layouts.layout import Layout, Naming
 from segcct.datasets.layouts.patterns import drawn_files
 
-_BIDS = re.compile(r"(?:.*/)?(?P<id>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)(?P<rest>_[^/]+\.nii(?:\.gz)?)$")
+_SESSION = r"(?:.*/)?(?P<id>(?P<session>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)"
+_REST = r")(?P<rest>_[^/]+\.nii(?:\.gz)?)$"
+_BIDS = re.compile(_SESSION + _REST)
+_BIDS_RUNS = re.compile(_SESSION + r"(?:_[^/]*?(?<=_)run-(?P<run>\d+)(?=_))?" + _REST)
 _PATIENT = r"^(sub-[0-9A-Za-z]+)"
 _MOST = 0.5
 """Fraction of the sessions that must hold a file for it to be a channel or the label."""
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
-    """BIDS (sub-01[_ses-1]_T1w.nii.gz, with masks next to it or in derivatives/): sessions as cases, subjects as
-    patients. None where no file is a mask by its name, or where each subject's files lie in a folder of its own at the
-    top, which is a case folder like any other."""
+    """BIDS (sub-01[_ses-1]_T1w.nii.gz, with masks next to it or in derivatives/): sessions as cases, or their runs
+    where scans of several have masks; subjects as patients. None where no file is a mask by its name, or where each
+    subject's files lie in a folder of its own at the top, which is a case folder like any other."""
+    of_runs = [match for name in names if (match := _BIDS_RUNS.match(name))]
+    if len({match["run"] for match in of_runs if match["run"]}) > 1 and (naming := _named_by(of_runs)):
+        return naming
     matches = [match for name in names if (match := _BIDS.match(name))]
-    if all(match[0].split("/")[0] == match["id"] for match in matches):
-        return None
-    ids = {match["id"] for match in matches}
+    return None if all(match[0].split("/")[0] == match["id"] for match in matches) else _named_by(matches)
+
+
+def _named_by(matches: Sequence[re.Match[str]]) -> Naming | None:
+    """The channels and label that most sessions hold, if a scan of theirs has a label."""
+    sessions = {match["session"] for match in matches}
     pairs = Counter((match["id"], match["rest"]) for match in matches)
-    rests = Counter(rest for (_, rest), times in pairs.items() if times == 1)
-    common = sorted(f"{{id}}{rest}" for rest, times in rests.items() if times > _MOST * len(ids))
+    ids_with: dict[str, set[str]] = {}
+    for (case_id, rest), times in pairs.items():
+        if times == 1:
+            ids_with.setdefault(f"{{id}}{rest}", set()).add(case_id)
+    common = sorted(pattern for pattern, ids in ids_with.items() if len(ids) > _MOST * len(sessions))
     channels, labels, masks = sort_roles(common)
-    if len(ids) < 2 or not channels or not labels:
+    if len(sessions) < 2 or not channels or not labels or ids_with[channels[0]].isdisjoint(ids_with[labels[0]]):
         return None
     return Naming(
         layout="paired",
