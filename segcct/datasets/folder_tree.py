@@ -25,14 +25,16 @@ class FolderTree:
     Args:
         root: the dataset's folder.
         most_entries: files and folders that are looked through below it, at most.
-        unread: gets an error for each folder below the root that cannot be read, which then counts as empty; None: the
-            first such error is raised.
+        strict: raise for a folder below the root that cannot be read; else it counts as empty, and its error is in
+            `unread`.
     """
 
-    def __init__(self, root: Path, *, most_entries: int = _MOST_ENTRIES, unread: list[DataError] | None = None) -> None:
+    def __init__(self, root: Path, *, most_entries: int = _MOST_ENTRIES, strict: bool = True) -> None:
         self.root = root
         self.most_entries = most_entries
-        self.unread = unread
+        self.strict = strict
+        self.unread: list[DataError] = []
+        """An error for each folder that could not be read so far."""
         self._listings: dict[Path, tuple[list[str], list[str]]] = {}
         self._named: set[Path] = set()
         """Links out of linked folders that a message has named."""
@@ -42,7 +44,7 @@ class FolderTree:
         removes from the list is not entered, as in `os.walk`.
 
         Raises:
-            DataError: a folder cannot be read (see `unread`), or there are too many files for this to be a dataset.
+            DataError: a folder cannot be read (see `strict`), or there are too many files for this to be a dataset.
         """
         top = os.path.realpath(self.root)
         seen = set()
@@ -92,7 +94,7 @@ class FolderTree:
                 found=error.strerror,
                 remedy="Make it readable, or move it out of the dataset",
             )
-            if self.unread is None or place == self.root:
+            if self.strict or place == self.root:
                 raise unreadable from None
             self.unread.append(unreadable)
 

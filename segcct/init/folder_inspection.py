@@ -91,7 +91,7 @@ def data_section_of(folder: Path) -> DataSection:
     Raises:
         DataError: as `inspect_folder`.
     """
-    return _by_names(folder, FolderTree(folder, unread=[]))[1]
+    return _by_names(folder, FolderTree(folder, strict=False))[1]
 
 
 def _by_names(root: Path, tree: FolderTree) -> tuple[Naming, DataSection, Found]:

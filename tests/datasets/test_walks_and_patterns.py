@@ -72,12 +72,11 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(DataError, match=r"b: the folder cannot be read \(found Permission denied\)"):
         FolderTree(tmp_path).files()
-    unread: list[DataError] = []
-    tree = FolderTree(tmp_path, unread=unread)
+    tree = FolderTree(tmp_path, strict=False)
     assert tree.files() == tree.files() == ["a/1.nii"]
-    assert [error.file for error in unread] == [str(tmp_path / "b")]
+    assert [error.file for error in tree.unread] == [str(tmp_path / "b")]
     with pytest.raises(DataError, match="the folder cannot be read"):
-        FolderTree(tmp_path / "b", unread=unread).files()
+        FolderTree(tmp_path / "b", strict=False).files()
     assert FolderTree(tmp_path).names(tmp_path / "missing") == []
     assert FolderTree(tmp_path).names(tmp_path / "a" / "1.nii") == []
 

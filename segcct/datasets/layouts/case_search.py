@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +39,9 @@ def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
     found = scan_cases(data)
     if found.label_error is not None:
         raise found.label_error
-    return _cases(found, strict=strict)
+    if strict and found.errors:
+        raise _first_of(found.errors)
+    return found.cases
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,14 @@ def find_new_cases(data: DataSection) -> NewCases:
             patient in an id.
     """
     find_loose = get_layout(data.layout).find_loose
-    folders: list[DataError] = []
-    found = _found(data, FolderTree(data.root, unread=folders))
+    tree = FolderTree(data.root, strict=False)
+    found = _found(data, tree)
     if find_loose is not None and not found.cases and not found.errors:
         found = find_loose(data)
-    if folders and not found.cases:
-        raise folders[0]
+    if tree.unread and not found.cases:
+        raise tree.unread[0]
     found = _sorted(found, data)
-    return NewCases(_with_incomplete(found, data), [*folders, *found.unread])
+    return NewCases(_with_incomplete(found, data), [*tree.unread, *found.unread])
 
 
 def single_case(data: DataSection, file: Path) -> Case | None:
@@ -98,19 +102,19 @@ def _with_incomplete(found: Found, data: DataSection) -> list[Case]:
     known = {*found.unread, *(case.error for case in lacking)}
     others = [error for error in found.errors if error not in known]
     if others or not found.cases:
-        return _cases(replace(found, errors=others or found.errors), strict=True)
+        raise _first_of(others or found.errors)
     return sorted([*found.cases, *(replace(case, channels={}) for case in lacking)], key=lambda case: case.id)
 
 
-def _cases(found: Found, *, strict: bool) -> list[Case]:
-    """The cases; when strict, the first error is raised."""
-    if strict and found.errors:
-        first, *others = found.errors
-        if others:
-            more = f"{counted(len(others), 'more problem')}: `segcct check` lists them all"
-            first.remedy = f"{first.remedy}. {more}" if first.remedy else more
-        raise first
-    return found.cases
+def _first_of(errors: Sequence[DataError]) -> DataError:
+    """The first error, which says how many there are besides."""
+    first, *others = errors
+    if not others:
+        return first
+    more = f"{counted(len(others), 'more problem')}: `segcct check` lists them all"
+    told = copy(first)  # `first` stays as it is for those who list all errors
+    told.remedy = f"{first.remedy}. {more}" if first.remedy else more
+    return told
 
 
 def scan_cases(data: DataSection, tree: FolderTree | None = None) -> Found:

@@ -85,7 +85,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         return None
     if not any((root / name).is_dir() for name in names):
         return None
-    studies, objects, _ = _read(FolderTree(root, unread=[]), labels=True)
+    studies, objects, _ = _read(FolderTree(root, strict=False), labels=True)
     series = [one for each in studies.values() for one in each]
     used = [one for label in objects for one in series if one.series in label.series]
     if not used:
@@ -98,8 +98,11 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         classes.setdefault(_plain(name), name)
     times = Counter(name for one in own for name in {_plain(each) for each in one.names})
     rare = [classes[name] for name, count in times.items() if count < labeled]
-    doubts = [f"a study has more than one {kind}" for _ in range(labeled > len(studies))]
-    doubts += [f"not every {kind} has these structures: {listed(rare, 6)}; remove what is not a class"] if rare else []
+    doubts = []
+    if labeled > len(studies):
+        doubts.append(f"a study has more than one {kind}")
+    if rare:
+        doubts.append(f"not every {kind} has these structures: {listed(rare, 6)}; remove what is not a class")
     if len({one.kind for one in objects}) > 1:
         doubts.append(f"there are SEG and RTSTRUCT: {kind} is taken")
     return Naming(

@@ -78,7 +78,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
     if len(channels) < len(patterns):
         channels = {f"channel_{number}": pattern for number, pattern in patterns.items()}
         doubts.append("dataset.json gives several channels one name; they are numbered here")
-    classes, regions = _classes(facts.get("labels"), doubts)
+    classes, regions, left_out = _classes(facts.get("labels"))
     return Naming(
         layout="pictures" if of_images else "nnunet",
         channels=channels,
@@ -86,7 +86,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         why="imagesTr and labelsTr as nnU-Net names them",
         classes=classes,
         regions=regions,
-        doubts=tuple(doubts),
+        doubts=(*doubts, *left_out),
     )
 
 
@@ -101,14 +101,17 @@ def _dataset_json(root: Path) -> tuple[Mapping[str, Mapping[str, object]], list[
     return {key: value for key, value in facts.items() if isinstance(value, dict)}, []
 
 
-def _classes(labels: object, doubts: list[str]) -> tuple[Mapping[str, int], Mapping[str, Sequence[int]]]:
-    """Class name -> value, and region name -> values, from nnU-Net's `labels`. Version 2 maps a name to a value, or to
-    the values of a region; version 1 maps a value to a name. A value that only regions of several values hold becomes a
-    class such as `class_3`."""
+def _classes(labels: object) -> tuple[Mapping[str, int], Mapping[str, Sequence[int]], list[str]]:
+    """Class name -> value, region name -> values, and remarks on what is left out, from nnU-Net's `labels`.
+
+    Version 2 maps a name to a value, or to the values of a region; version 1 maps a value to a name. A value that only
+    regions of several values hold becomes a class such as `class_3`.
+    """
     classes: dict[str, int] = {}
     regions: dict[str, list[int]] = {}
+    doubts: list[str] = []
     if not isinstance(labels, Mapping):
-        return classes, regions
+        return classes, regions, doubts
     for key, value in labels.items():
         if isinstance(value, list):
             if value and all(isinstance(one, int) and 0 < one <= _LARGEST_LABEL for one in value):
@@ -128,7 +131,7 @@ def _classes(labels: object, doubts: list[str]) -> tuple[Mapping[str, int], Mapp
         if len(parts) == 1 and parts[0] not in classes.values():
             classes[name] = regions.pop(name)[0]
     unnamed = {value for parts in regions.values() for value in parts}.difference(classes.values())
-    return classes | {f"class_{value}": value for value in sorted(unnamed)}, regions
+    return classes | {f"class_{value}": value for value in sorted(unnamed)}, regions, doubts
 
 
 LAYOUT = Layout(

@@ -45,7 +45,7 @@ def names(root: Path, unread: list[DataError] | None = None) -> list[str]:
 
     Args:
         root: a folder or an archive.
-        unread: as of `FolderTree`.
+        unread: gets an error for each folder that cannot be read; None: the first such error is raised.
 
     Raises:
         DataError: `root` does not exist, is neither folder nor archive, or the archive is damaged, or holds a name
@@ -54,7 +54,11 @@ def names(root: Path, unread: list[DataError] | None = None) -> list[str]:
     if not root.exists():
         raise DataError("no such dataset", file=root, expected="a folder, or a .tar or .tar.gz file")
     if root.is_dir():
-        return [name for name in FolderTree(root, most_entries=_MOST_ENTRIES, unread=unread).files() if _shown(name)]
+        tree = FolderTree(root, most_entries=_MOST_ENTRIES, strict=unread is None)
+        shown = [name for name in tree.files() if _shown(name)]
+        if unread is not None:
+            unread += tree.unread
+        return shown
     if not is_archive(root):
         raise DataError("is neither a folder nor an archive", file=root, expected=" or ".join(ARCHIVES))
     members = [name for name, _ in _members(root, ())]

@@ -68,7 +68,7 @@ def find_source(data: ImagesSection, unread: list[DataError] | None = None) -> I
 
     Args:
         data: root and layout.
-        unread: as of `FolderTree`.
+        unread: as of `names`.
 
     Raises:
         DataError: there is no image, or a packed dataset is incomplete or damaged.
