@@ -54,7 +54,7 @@ def read_geometry(voxels: VoxelData, image_io: str) -> tuple[tuple[int, int, int
     shape = volume_shape(size, path)
     if math.prod(size) != math.prod(voxels.shape):
         raise VolumeError("its header gives no usable size", file=path, found=f"{size} and {voxels.shape}")
-    return shape, np.diag([*voxels.units_mm, 1.0]) @ _affine(reader)
+    return shape, np.diag([*voxels.to_mm, 1.0]) @ _affine(reader)
 
 
 def _name_for_itk(path: Path) -> str:

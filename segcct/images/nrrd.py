@@ -33,6 +33,11 @@ _UNIT_MM = {
     **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
 }
 """Unit of length -> mm; other units, and none, count as mm."""
+_SIGNS = {
+    **dict.fromkeys(("right-anterior-superior-time", "rast"), (-1.0, -1.0)),
+    **dict.fromkeys(("left-anterior-superior-time", "last"), (1.0, -1.0)),
+}
+"""Space with an axis of time -> the signs by which its x and y become those of LPS, for which ITK takes them."""
 _TYPES = {
     name: code
     for code, names in {
@@ -86,7 +91,7 @@ def voxels_of_nrrd(path: Path) -> VoxelData:
         encoding=encoding,
         start=start,
         skip=skip,
-        units_mm=_units_mm(fields),
+        to_mm=_to_mm(fields),
     )
 
 
@@ -95,11 +100,13 @@ def data_file_of_nrrd(path: Path) -> str | None:
     return _header(path).file_name("data file")
 
 
-def _units_mm(fields: Mapping[str, str]) -> tuple[float, float, float]:
-    """Millimeters of the unit of length along each axis of space, or of the array where no space is given."""
+def _to_mm(fields: Mapping[str, str]) -> tuple[float, float, float]:
+    """What positions are multiplied by along each axis of space, or of the array where no space is given: millimeters
+    of the unit of length, negative where ITK takes the opposite direction."""
     names = re.findall(r'"([^"]*)"', fields.get("space units" if "space directions" in fields else "units", ""))
     x, y, z = ([_UNIT_MM.get(name.strip(), 1.0) for name in names] + [1.0] * 3)[:3]
-    return x, y, z
+    along_x, along_y = _SIGNS.get(fields.get("space", "").lower(), (1.0, 1.0))
+    return along_x * x, along_y * y, z
 
 
 def _header(path: Path) -> TextHeader:

@@ -31,11 +31,13 @@ _MOST_SCANS = 2**31
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _CAMERA = ("JPEG", "MPO")
 """Pillow's names of JPEG files, the latter of several images."""
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339
 _ORIENTATION, _MIRRORED, _TURNED = 274, (2, 3, 4), (5, 6, 7, 8)
 """The tag of TIFF and EXIF that says how to turn an image, its values that keep rows and columns, and those that swap
 them."""
 _DEEP_GRAY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_MISREAD = {("L", 8, 2): np.int8, ("I", 32, 1): np.uint32}
+"""Mode, bits and sample format of a TIFF -> the type of its values, where Pillow mistakes whether they are signed."""
 _FACTORS = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
 
@@ -245,15 +247,24 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
         return np.asarray(frame)
     if frame.mode in ("LA", "La"):
         return np.asarray(frame)[..., 0]
-    if frame.mode == "L" and palette:
-        raw = next(iter(raw_modes(frame)), "")
-        values = np.asarray(frame)
-        # A TIFF may say that 0 is white, as those of ImageJ's inverting tables do; Pillow then inverts what is stored.
-        inverted = "I" in raw.partition(";")[2]
-        return (255 - values if inverted else values) // _FACTORS.get(raw[:3], 1)
     if frame.mode == "L" or frame.mode in _DEEP_GRAY:
-        return np.asarray(frame)
+        return _gray(frame, as_stored=palette)
     return np.asarray(frame.convert("RGB"))
+
+
+def _gray(frame: Image.Image, *, as_stored: bool) -> np.ndarray:
+    """(Y, X) of a gray page: its values as they are shown, or as they are stored."""
+    raw = next(iter(raw_modes(frame)), "")  # which is gone once the pixels are decoded
+    values = np.asarray(frame)
+    if frame.format == "TIFF":
+        tags = frame.tag_v2  # type: ignore[attr-defined]
+        if kind := _MISREAD.get((frame.mode, *tags.get(_BITS_PER_SAMPLE, (1,)), *tags.get(_SAMPLE_FORMAT, (1,)))):
+            return values.view(kind)
+    if frame.mode != "L" or not as_stored:
+        return values
+    # A TIFF may say that 0 is white, as those of ImageJ's inverting tables do; Pillow then inverts what is stored.
+    inverted = "I" in raw.partition(";")[2]
+    return (255 - values if inverted else values) // _FACTORS.get(raw[:3], 1)
 
 
 def _refuse_transparent_region(pixels: np.ndarray, file: Path) -> None:

@@ -135,8 +135,8 @@ class VoxelData:
     """Bytes before the (compressed) voxels; None: they are the end of the file."""
     skip: int = 0
     """Bytes to skip in the decompressed data, for gzip."""
-    units_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Millimeters of the header's unit of length along each axis of space."""
+    to_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """What ITK's positions are multiplied by along each axis of space."""
 
     def check(self) -> int:
         """Bytes of the voxels. Raises `VolumeError` where the file cannot hold them."""

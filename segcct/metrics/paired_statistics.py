@@ -12,6 +12,11 @@ from segcct.errors import MetricError
 from segcct.metrics.confidence_intervals import interval, numbered
 from segcct.plurals import counted
 
+_DIGITS = 12
+"""Significant digits of a score: means over classes or cases that should be equal differ beyond them by rounding."""
+_SMALLEST = 1e-100
+"""Largest score from which they are counted."""
+
 
 class Paired(TypedDict):
     """First method minus second, over the cases that both score."""
@@ -37,6 +42,8 @@ def paired(
     The interval resamples patients; the test is two-sided on the patients' mean differences (zeros dropped), since
     cases of one patient are not independent. Wins are cases where the first is better, which with `higher_is_better`
     None means nearer to 0.
+
+    Raises `MetricError` where the numbers of scores and patients differ, or a score is infinite.
     """
     names = list(range(len(first))) if patients is None else list(patients)
     if not len(first) == len(second) == len(names):
@@ -51,17 +58,23 @@ def paired(
     ]
     if not rows:
         return Paired(difference=None, ci95=[None, None], p=None, wins=0, losses=0, ties=0, n=0)
-    ours, theirs = np.array([row[:2] for row in rows]).T
-    differences = ours - theirs
+    scores = np.array([row[:2] for row in rows])
+    ours, theirs = scores.T
+    largest = float(np.abs(scores).max())
+    if math.isinf(largest):
+        raise MetricError("a score is infinite", remedy="Choose a convention that scores empty masks")
+    decimals = _DIGITS - math.ceil(math.log10(max(largest, _SMALLEST)))
+    differences = np.round(ours - theirs, decimals)
     scored = [name for _, _, name in rows]
     low, high = interval(differences, scored)
     member = numbered(scored)
-    nearer = np.abs(theirs) - np.abs(ours)
+    by_patient = np.bincount(member, weights=differences) / np.bincount(member)
+    nearer = np.round(np.abs(theirs) - np.abs(ours), decimals)
     better = nearer if higher_is_better is None else differences if higher_is_better else -differences
     return Paired(
         difference=float(differences.mean()),
         ci95=[None, None] if math.isnan(low) else [low, high],
-        p=signed_rank_p([float(differences[member == number].mean()) for number in range(member.max() + 1)]),
+        p=signed_rank_p(np.round(by_patient, decimals).tolist()),
         wins=int(np.count_nonzero(better > 0)),
         losses=int(np.count_nonzero(better < 0)),
         ties=int(np.count_nonzero(better == 0)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from segcct.config import DataSection
@@ -84,6 +85,15 @@ def test_masks_as_palette_bits_and_equal_bands(tmp_path: Path) -> None:
         label = read_all(data)["1"].label
         assert label is not None
         assert np.array_equal(label[..., 0].T, MASK), mask.mode
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32])
+def test_numbers_of_a_tiff_keep_their_sign(tmp_path: Path, dtype: type) -> None:
+    limits = np.finfo(dtype) if dtype is np.float32 else np.iinfo(dtype)
+    values = np.array([[limits.min, 0, 1], [2, 100, limits.max]], dtype=dtype)
+    tifffile.imwrite(file := tmp_path / "a.tif", values, photometric="minisblack", metadata=None)
+    assert np.array_equal(read_pages(file)[0], values)
+    assert np.array_equal(mask_values(file)[..., 0].T, values)
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
