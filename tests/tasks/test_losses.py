@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from segcct.config import LossSection
 from segcct.errors import ConfigError
-from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss, _shrunk
+from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss, _at_size, _shrunk
 
 
 @pytest.fixture
@@ -109,25 +109,38 @@ def test_every_scale_gets_a_gradient(keys):
 
 def test_deeper_scales_join_with_halved_weights(batch):
     logits, target = batch
-    lower = torch.randn(2, 3, 3, 2, generator=torch.Generator().manual_seed(1))
+    lower = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(1))
     loss = SegmentationLoss(LossSection(ce=1, dice=0, deep_supervision=0.4), 3)
-    small = _shrunk(target, torch.Size((3, 2)))
+    small = _shrunk(target, torch.Size((3, 3)))
     one = F.cross_entropy(lower, small)
     expected = F.cross_entropy(logits, target) + 0.4 * one + 0.2 * one
     assert loss([logits, lower, lower], target).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("factor", [2, 4])
-def test_labels_of_lower_scales_stay_where_they_are(factor):
-    """By the pixel after the center alone, disks would move by half a pixel."""
-    places = torch.arange(64) + 0.5
-    centers = 28 + 8 * torch.rand(200, 2, 1, 1, generator=torch.Generator().manual_seed(0))
-    distance = torch.hypot(places[:, None] - centers[:, 0], places - centers[:, 1])  # (200, 64, 64)
-    small = _shrunk((distance < 14).long(), torch.Size((64 // factor, 64 // factor))).float()
-    rows = (torch.arange(64 // factor) + 0.5) * factor
+@pytest.mark.parametrize(("side", "factor"), [(64, 2), (64, 4), (90, 4), (100, 8)])
+def test_labels_of_lower_scales_stay_where_they_are(side, factor):
+    """By the pixel after the center alone, disks would move by half a pixel; if 13 pixels at 1/8 stood for 100 pixels,
+    not for the 104 that the network sees, by three."""
+    places = torch.arange(side) + 0.5
+    centers = side - 36 + 8 * torch.rand(200, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    distance = torch.hypot(places[:, None] - centers[:, 0], places - centers[:, 1])  # (200, side, side)
+    length = -(-side // factor)
+    small = _shrunk((distance < 14).long(), torch.Size((length, length))).float()
+    rows = (torch.arange(length) + 0.5) * factor
     found = (small.sum(2) * rows).sum(1) / small.sum((1, 2))
-    assert (found - centers[:, 0, 0, 0]).mean().abs() < 0.1
-    assert small.mean().item() == pytest.approx((distance < 14).float().mean().item(), rel=0.01)
+    assert (found - centers[:, 0, 0, 0]).mean().abs() < 0.05 * factor
+    area = (distance < 14).float().sum().item()
+    assert small.sum().item() * factor**2 == pytest.approx(area, rel=0.02)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(90, 4), (90, 1), (45, 2), (46, 1)])
+def test_logits_and_maps_keep_their_places_at_half_resolution(side, factor):
+    """A map of its own pixels' places, at 1/`factor` of `side` pixels."""
+    places = (torch.arange(-(-side // factor)) + 0.5) * factor
+    half = -(-side // 2)
+    row = _at_size(places.expand(1, 1, len(places), -1), torch.Size((half, half)))[0, 0, 0]
+    inside = slice(2, half - 2)
+    assert torch.allclose(row[inside], ((torch.arange(half) + 0.5) * 2)[inside])
 
 
 def test_loss_of_a_perfect_answer_is_zero():

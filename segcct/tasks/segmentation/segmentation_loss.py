@@ -6,6 +6,7 @@ the maps that the term needs, such as `distance`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from segcct.config import LossSection
 from segcct.errors import ConfigError
+from segcct.models.padding import crop_to, pad_to_multiple
 from segcct.plugins import Registry
 from segcct.tasks.segmentation.loss_maps import MAPS
 
@@ -141,8 +143,8 @@ class SegmentationLoss(nn.Module):
         """Maps that the batch must hold, see `loss_maps`."""
 
     def forward(self, output: Tensor | list[Tensor], target: Tensor, maps: Batch | None = None) -> Tensor:
-        """Logits (B, K, H, W), or a list of them from full to lower scales, target (B, H, W), and maps (B, C, H, W) by
-        name (others are passed over) -> scalar."""
+        """Logits (B, K, H, W), or a list of them from full to lower scales (1/2, 1/4 ... with sides rounded up), target
+        (B, H, W), and maps (B, C, H, W) by name (others are passed over) -> scalar."""
         outputs = output if isinstance(output, list) else [output]
         needed = {name: (maps or {})[name] for name in self.needs}
         total = self._at_one_scale(outputs[0].float(), {**needed, "label": target})
@@ -159,7 +161,7 @@ class SegmentationLoss(nn.Module):
     def _of_sums(self, outputs: list[Tensor], needed: Batch, target: Tensor) -> Tensor:
         """Mean loss over the sums of every subset of some logits, at the scale of the second."""
         size = outputs[1].shape[-2:]
-        half = [F.interpolate(logits.float(), size=size, mode="bilinear") for logits in outputs]
+        half = [_at_size(logits.float(), size) for logits in outputs]
         small = _resized(needed, target, size)
         subsets = chain.from_iterable(combinations(half, count) for count in range(1, len(half) + 1))
         return torch.stack([self._at_one_scale(sum(subset[1:], subset[0]), small) for subset in subsets]).mean()
@@ -172,19 +174,33 @@ class SegmentationLoss(nn.Module):
 
 
 def _resized(maps: Batch, target: Tensor, size: torch.Size) -> dict[str, Tensor]:
-    """A batch's maps and label at a smaller size."""
-    small = {name: F.interpolate(value, size=size, mode="bilinear") for name, value in maps.items()}
+    """A batch's maps and label at a lower scale of the decoder."""
+    small = {name: _at_size(value, size) for name, value in maps.items()}
     return {**small, "label": _shrunk(target, size)}
+
+
+def _reduction(larger: torch.Size, size: torch.Size) -> int:
+    """By how much (..., H, W) is reduced to `size`, a power of 2. Sides are rounded up: 13 pixels at 1/8 stand for 104,
+    of which a slice of 100 holds the first."""
+    return 1 << math.ceil(math.log2(max(larger[-2] / size[-2], larger[-1] / size[-1])))
+
+
+def _at_size(maps: Tensor, size: torch.Size) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear; places stay, also where sides were rounded up."""
+    if maps.shape[-1] < size[-1]:
+        enlarged = F.interpolate(maps, scale_factor=float(_reduction(size, maps.shape)), mode="bilinear")
+        return crop_to(enlarged, size[-2], size[-1])
+    return F.interpolate(pad_to_multiple(maps, _reduction(maps.shape, size)), size=size, mode="bilinear")
 
 
 def _shrunk(target: Tensor, size: torch.Size) -> Tensor:
     """(B, H, W) -> (B, *size), nearest neighbor. At 1/2, 1/4 ... the center lies between two pixels: the one before it
     and the one after it are taken in turn, since always the latter would shift all borders by half a pixel."""
-    both = torch.stack([target, target.flip(-1, -2)]).float()  # (2, B, H, W)
-    after, flipped = F.interpolate(both, size=size, mode="nearest-exact").long()  # (B, *size) each
+    step = _reduction(target.shape, size)
+    whole = pad_to_multiple(target[:, None].float(), step)[:, 0].long()  # as the network pads its image
+    before, after = (whole[:, start::step, start::step] for start in ((step - 1) // 2, step // 2))  # (B, *size) each
     rows, columns = (torch.arange(length, device=target.device) for length in size)
-    odd = (rows[:, None] + columns) % 2 == 1  # (*size,)
-    return torch.where(odd, after, flipped.flip(-1, -2))
+    return torch.where((rows[:, None] + columns) % 2 == 1, after, before)
 
 
 def _checked(name: str) -> str:
