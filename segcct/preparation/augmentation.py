@@ -7,6 +7,7 @@ of equal probability always come together; and each of them owns two generators 
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cached_property
 from typing import Any
@@ -79,10 +80,10 @@ class Augmenter:
             image, label = image[:, ::-1], label[:, ::-1]
         if rng.random() < section.flip_vertical * strength:
             image, label = image[::-1], label[::-1]
-        for operation, probability in ((operations.affine, section.affine), (operations.elastic, section.elastic)):
-            if rng.random() < probability * strength:
-                moved = _applied(operation, rng, image=image, mask=label)
-                image, label = moved["image"].reshape(image.shape), moved["mask"]
+        if rng.random() < section.affine * strength:
+            image, label = _moved(operations.affine, rng, image, label)
+        if rng.random() < section.elastic * strength:
+            image, label = _moved(operations.elastic, rng, image, label, margin=operations.elastic_margin)
         return image, label
 
     def _vary(self, channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,9 +120,9 @@ class _Operations:
             p=1,
         )
         sigma = max(2.0, ELASTIC_SIGMA * side)
-        self.elastic = albumentations.ElasticTransform(
-            alpha=_elastic_alpha(ELASTIC_SHIFT * strength * side, sigma, side), sigma=sigma, p=1
-        )
+        self.elastic_margin = math.ceil(3 * sigma)
+        alpha = _elastic_alpha(ELASTIC_SHIFT * strength * side, sigma, side + 2 * self.elastic_margin)
+        self.elastic = albumentations.ElasticTransform(alpha=alpha, sigma=sigma, p=1)
         self.brightness = albumentations.RandomBrightnessContrast(
             brightness_limit=(-brightness, brightness),
             contrast_limit=(-contrast, contrast),
@@ -156,6 +157,17 @@ def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
     """
     largest = np.sqrt(2 * np.log(2 * side * side))
     return float(shift_px * 2 * sigma * np.sqrt(np.pi) * largest)
+
+
+def _moved(
+    operation: Any, rng: np.random.Generator, image: np.ndarray, label: np.ndarray, margin: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image (S, S, C) and label (S, S) after one application, on a canvas that is larger by `margin` on each side:
+    when albumentations blurs an elastic field, it repeats the border, so that pixels near it would move further."""
+    around = ((margin, margin), (margin, margin))
+    moved = _applied(operation, rng, image=np.pad(image, (*around, (0, 0))), mask=np.pad(label, around))
+    rows, columns = (slice(margin, margin + length) for length in label.shape)
+    return moved["image"].reshape(moved["mask"].shape + image.shape[2:])[rows, columns], moved["mask"][rows, columns]
 
 
 def _applied(operation: Any, rng: np.random.Generator, **targets: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segcct.config import AugmentSection
-from segcct.preparation.augmentation import Augmenter, _of_same_mean
+from segcct.preparation.augmentation import ELASTIC_SHIFT, Augmenter, _of_same_mean
 
 SIDE = 48
 OFF = {
@@ -185,3 +185,14 @@ def test_strength_scales_the_ranges():
 def test_the_network_is_not_asked_for_news():
     Augmenter(AugmentSection(), SIDE).apply(*example(1), np.random.default_rng(0))
     assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"
+
+
+def test_elastic_moves_the_border_no_more_than_the_middle():
+    """By the standard deviation of the horizontal displacement, which an image of its own columns shows."""
+    side = 96
+    columns = np.tile((np.arange(side, dtype=np.float32) + side) / (3 * side), (1, side, 1))
+    augmenter = Augmenter(AugmentSection(**{**OFF, "elastic": 1}), side)
+    moved = np.stack([augmenter.deform(columns, np.random.default_rng(seed))[0] for seed in range(60)])
+    spread = ((moved - columns) * 3)[..., 12:-12].std(axis=(0, 2))  # of each row, as a fraction of the side
+    assert spread[12:-12].mean() == pytest.approx(ELASTIC_SHIFT, rel=0.2)
+    assert spread[4:8].mean() == pytest.approx(ELASTIC_SHIFT, rel=0.2)  # further out, some pixels are of the outside
