@@ -109,7 +109,7 @@ def predicted(run: RunFolder, root: Path) -> Path:
 
 def rate(name: str) -> float:
     """The learning rate of `budget`, `order` and `positional` for a model."""
-    narrow = name in PRESETS and SIZES[PRESETS[name].layers][2] <= 128
+    narrow = name in PRESETS and SIZES[PRESETS[name].layers].dim <= 128
     return NARROW_RATE if narrow else WIDE_RATE
 
 
@@ -295,7 +295,7 @@ CAMPAIGNS = {"budget": budget, "order": order, "positional": positional, "brain"
 def main() -> None:
     """Run one campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("campaign", choices=list(CAMPAIGNS))
+    parser.add_argument("campaign", choices=list(CAMPAIGNS), help="what to measure, as described above")
     parser.add_argument("--root", type=Path, required=True, help="the images: an archive, or a folder per class")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_classification"))
     parser.add_argument("--budget", default="30min", help="of each training (campaign budget)")

@@ -29,19 +29,28 @@ FOLDS = "folds.json"
 
 
 class RunFolder:
-    """One training's folder and the names of its files."""
+    """One training's folder and the names of its files, none of which need exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        """The configuration, every key resolved."""
         self.splits = path / "splits.json"
+        """Which cases train, validate and test; see `Splits`."""
         self.metrics = path / "metrics.csv"
+        """A row per epoch."""
         self.last = path / "last.ckpt"
+        """The state after the latest epoch, from which the training is resumed."""
         self.summary = path / "summary.json"
+        """What the best weights were selected on; written at the end, so that it tells a finished training."""
         self.pretrained = path / "pretrained.txt"
+        """What became of the weights that the training began with, if any."""
         self.best = path / "best"
+        """The folder of the best model: weights and card."""
         self.pictures = path / "pictures"
+        """The folder of figures that the best model made of validation cases."""
         self.lock = path / ".train.lock"
+        """Held by the process that trains."""
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -145,7 +154,9 @@ class FoldsFolder:
         self.path = path
         self.folds = tuple(sorted(folds))
         self.config = path / "config.yaml"
+        """The configuration that the folds share."""
         self.out_of_fold = path / "out_of_fold"
+        """The folder of the evaluation: each case predicted by the model of the fold that held it out."""
 
     @staticmethod
     def is_at(path: Path) -> bool:

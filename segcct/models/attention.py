@@ -13,7 +13,7 @@ is faster in fp32, and it keeps no scores."""
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, dropout: float = 0.0) -> Tensor:
-    """`softmax(query key^T / sqrt(d) + bias) value`.
+    """`softmax(query key^T / sqrt(d) + bias) value` (Vaswani et al. 2017, equation 1).
 
     Args:
         query: (B, heads, N, d), as are `key` and `value`.

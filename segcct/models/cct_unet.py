@@ -42,19 +42,27 @@ class CctUnetSize:
     depth: int
     """Encoder blocks."""
     heads: int
+    """Attention heads of each."""
     mlp_ratio: float
-    """Attention heads and hidden width (over the token dimension) of the encoder blocks."""
+    """Hidden width of their MLPs over the token dimension."""
     decoder: tuple[int, ...]
     """Channels of the decoder's stages, coarsest first, as many as `widths`; the last is at full resolution."""
-    swin_blocks: int
     swin_heads: int
-    """Swin blocks of the coarsest decoder stage, and their attention heads."""
+    """Attention heads of the Swin blocks."""
+    swin_blocks: int = 2
+    """Swin blocks of the coarsest decoder stage."""
 
 
 SIZES: dict[str, CctUnetSize] = {
-    "cct_unet_t": CctUnetSize(16, (32, 64, 96, 128), 6, 2, 1, (96, 64, 32, 16), 2, 3),
-    "cct_unet_s": CctUnetSize(16, (32, 64, 128, 256), 4, 4, 2, (128, 64, 32, 16), 2, 4),
-    "cct_unet_b": CctUnetSize(32, (64, 128, 256, 384), 14, 6, 3, (256, 128, 64, 32), 2, 8),
+    "cct_unet_t": CctUnetSize(
+        detail=16, widths=(32, 64, 96, 128), depth=6, heads=2, mlp_ratio=1, decoder=(96, 64, 32, 16), swin_heads=3
+    ),
+    "cct_unet_s": CctUnetSize(
+        detail=16, widths=(32, 64, 128, 256), depth=4, heads=4, mlp_ratio=2, decoder=(128, 64, 32, 16), swin_heads=4
+    ),
+    "cct_unet_b": CctUnetSize(
+        detail=32, widths=(64, 128, 256, 384), depth=14, heads=6, mlp_ratio=3, decoder=(256, 128, 64, 32), swin_heads=8
+    ),
 }
 
 
@@ -67,6 +75,14 @@ class CctUnetOptions(ModelOptions):
     """Encoder blocks; default: those of the variant."""
     swin_blocks: Annotated[int, Field(ge=0)] | None = None
     """Swin blocks of the coarsest decoder stage; default: those of the variant."""
+
+
+def cct_unet_tokenizer(size: CctUnetSize) -> ConvTokenizer:
+    """The tokenizer of a variant: (B, detail, H, W) -> (B, widths[-1], H/16, W/16), each stage half as large.
+
+    The steps of its convolutions halve the map, not pooling, and BatchNorm makes it learn from scratch.
+    """
+    return ConvTokenizer(size.detail, size.widths, norm="batch", stride=2, pool=False)
 
 
 class Pyramid(nn.Module):
@@ -93,7 +109,7 @@ class CctPyramid(Pyramid):
         self.channels = (size.detail, *size.widths)
         side = -(-image_size // 2 ** len(size.widths))
         self.detail = conv_block(in_channels, size.detail)
-        self.tokenizer = ConvTokenizer(size.detail, size.widths, norm="batch", stride=2, pool=False)
+        self.tokenizer = cct_unet_tokenizer(size)
         # Attention dropout would keep the attention off its fused path: a tenth of the training step.
         self.encoder = Encoder(
             size.widths[-1], size.depth, size.heads, size.mlp_ratio, grid=(side, side), attention_dropout=0.0
@@ -140,16 +156,14 @@ class CctUnet(nn.Module):
         # `contiguous` would leave the strides of one channel as they are, and the convolutions go by them.
         pyramid = self.pyramid(image.to(memory_format=torch.channels_last))  # [(B, channels[i], H/2^i, W/2^i)]
         *coarse, finest = self.decoder(pyramid)  # ... (B, D, H/4, W/4), (B, D, H/2, W/2), (B, D, H, W)
-        logits = _logits_of(self.head, finest, height, width)
+        logits = _logits_of(self.head, finest, height, width)  # (B, K, H, W)
         if not (self.training and len(self.coarse_heads)):
             return logits
-        return [
-            logits,
-            *(
-                _logits_of(head, maps, -(-height // 2**halvings), -(-width // 2**halvings))
-                for halvings, (head, maps) in enumerate(zip(self.coarse_heads, reversed(coarse), strict=True), start=1)
-            ),
-        ]
+        scales = [logits]
+        for head, maps in zip(self.coarse_heads, reversed(coarse), strict=True):
+            height, width = -(-height // 2), -(-width // 2)
+            scales.append(_logits_of(head, maps, height, width))  # (B, K, H/2, W/2), (B, K, H/4, W/4), ...
+        return scales
 
 
 def _logits_of(head: nn.Module, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

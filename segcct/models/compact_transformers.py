@@ -7,14 +7,14 @@ images of side S; `vit_L_P_S` and `cvt_L_P_S` cut the image into PxP patches. An
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.models.cct_unet import CctUnetSize
+from segcct.models.cct_unet import CctUnetSize, cct_unet_tokenizer
 from segcct.models.options import ModelOptions, Rate
 from segcct.models.tokenizer import ConvTokenizer, Normalization, PatchTokenizer, conv_block, to_tokens, token_grid
 from segcct.models.transformer import Encoder, Positional, SeqPool, init_linear
@@ -22,15 +22,27 @@ from segcct.models.transformer import Encoder, Positional, SeqPool, init_linear
 HIDDEN_WIDTH = 64
 """Output channels of a CCT tokenizer's convolutions before the last."""
 
-# layers -> (heads, mlp ratio, dim); one row per size, the same in the three families.
-SIZES: dict[int, tuple[int, float, int]] = {
-    2: (2, 1, 128),
-    4: (2, 1, 128),
-    6: (4, 2, 256),
-    7: (4, 2, 256),
-    12: (12, 4, 768),
-    14: (6, 3, 384),
+
+class EncoderSize(NamedTuple):
+    """The sizes of an encoder, besides its number of layers."""
+
+    heads: int
+    """Attention heads."""
+    mlp_ratio: float
+    """Hidden width of the MLP over `dim`."""
+    dim: int
+    """Token dimension."""
+
+
+SIZES = {
+    2: EncoderSize(heads=2, mlp_ratio=1, dim=128),
+    4: EncoderSize(heads=2, mlp_ratio=1, dim=128),
+    6: EncoderSize(heads=4, mlp_ratio=2, dim=256),
+    7: EncoderSize(heads=4, mlp_ratio=2, dim=256),
+    12: EncoderSize(heads=12, mlp_ratio=4, dim=768),
+    14: EncoderSize(heads=6, mlp_ratio=3, dim=384),
 }
+"""Layers -> sizes, the same in the three families."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +50,22 @@ class Preset:
     """One published variant: the family, the number of layers and how the image becomes tokens."""
 
     family: str
+    """vit, cvt or cct."""
     layers: int
+    """Key of `SIZES`."""
     kernel: int
+    """Side of the convolutions; of the patches in vit and cvt."""
     convolutions: int
+    """Of the tokenizer; 1 in vit and cvt."""
+    image_size: int
+    """Side of the images that it was published for, in pixels."""
 
     @classmethod
     def named(cls, name: str) -> Preset:
         """As the name says, such as `cct_7_3x2_32`."""
-        family, layers, tokenizer, _ = name.split("_")
+        family, layers, tokenizer, image_size = name.split("_")
         kernel, _, convolutions = tokenizer.partition("x")
-        return cls(family, int(layers), int(kernel), int(convolutions or 1))
+        return cls(family, int(layers), int(kernel), int(convolutions or 1), int(image_size))
 
 
 _PUBLISHED = (
@@ -67,7 +85,6 @@ class EncoderOptions(ModelOptions):
     pooling: Pooling | None = None
     """What the head reads: seqpool (attention-weighted mean of the tokens), class_token (a learned token put before
     them) or mean; by default as published: class_token in ViT-Lite, seqpool in CVT and CCT."""
-
     positional: Positional = "learnable"
     """Positional embedding: learnable, sine (fixed) or none."""
     dropout: Rate = 0.0
@@ -89,7 +106,10 @@ class CctOptions(EncoderOptions):
 
 
 class TokenClassifier(Encoder):
-    """The encoder and a linear head over what `pooling` makes of the tokens."""
+    """The encoder and a linear head over what `pooling` makes of the tokens.
+
+    It is an encoder, and does not hold one: so its weights have the released names, `blocks.` next to `fc.`.
+    """
 
     def __init__(
         self,
@@ -114,7 +134,7 @@ class TokenClassifier(Encoder):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, D) -> logits (B, K)"""
-        encoded = super().forward(tokens, grid)  # (B, N, D)
+        encoded = self.encode(tokens, grid)  # (B, N, D); (B, 1 + N, D) with a class token
         if self.attention_pool is not None:
             pooled = self.attention_pool(encoded)  # (B, D)
         else:
@@ -131,7 +151,7 @@ class TokenClassifier(Encoder):
             pooling = self.pooling.replace("_", " ")
             raise ModelError("no sequence pooling to show", found=f"pooling: {pooling}", expected="pooling: seqpool")
         grid = (token_map.shape[-2], token_map.shape[-1])
-        encoded = super().forward(to_tokens(token_map), grid)  # (B, N, D)
+        encoded = self.encode(to_tokens(token_map), grid)  # (B, N, D)
         return self.attention_pool.weights(encoded).reshape(-1, *grid)
 
 
@@ -171,23 +191,23 @@ class CompactTransformer(CompactClassifier):
         self, preset: Preset, *, in_channels: int, num_classes: int, image_size: int, options: EncoderOptions
     ) -> None:
         super().__init__()
-        heads, mlp_ratio, dim = SIZES[preset.layers]
+        size = SIZES[preset.layers]
         if preset.family == "cct":
             assert isinstance(options, CctOptions)
             self.tokenizer = ConvTokenizer(
                 in_channels,
-                [HIDDEN_WIDTH] * (preset.convolutions - 1) + [dim],
+                [HIDDEN_WIDTH] * (preset.convolutions - 1) + [size.dim],
                 kernel=preset.kernel,
                 stride=options.tokenizer_stride,
                 norm=options.tokenizer_norm,
             )
         else:
-            self.tokenizer = PatchTokenizer(in_channels, dim, patch=preset.kernel)
+            self.tokenizer = PatchTokenizer(in_channels, size.dim, patch=preset.kernel)
         self.classifier = TokenClassifier(
-            dim,
+            size.dim,
             preset.layers,
-            heads,
-            mlp_ratio,
+            size.heads,
+            size.mlp_ratio,
             num_classes=num_classes,
             grid=token_grid(self.tokenizer, image_size, image_size),
             pooling=options.pooling or ("class_token" if preset.family == "vit" else "seqpool"),
@@ -207,7 +227,7 @@ class CctUnetClassifier(CompactClassifier):
     ) -> None:
         super().__init__()
         self.detail = conv_block(in_channels, size.detail)
-        self.tokenizer = ConvTokenizer(size.detail, size.widths, norm="batch", stride=2, pool=False)
+        self.tokenizer = cct_unet_tokenizer(size)
         self.classifier = TokenClassifier(
             size.widths[-1],
             size.depth,

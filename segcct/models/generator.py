@@ -7,6 +7,7 @@ of a few numbers, which cannot carry a shape: see style.py.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -23,7 +24,6 @@ from segcct.models.tokenizer import conv_block
 HALVINGS = 4
 FIRST_MIXTURE = -2.0
 """Initial logit of the fraction of the decoder's mixture of classes; the rest is the mask's own."""
-
 
 SIZES = {"m2i_s": (16, 32, 64, 96, 128)}
 """Channels at full size, 1/2, 1/4, 1/8 and 1/16."""
@@ -110,12 +110,13 @@ class Generator(nn.Module):
             LearnedStyle(in_channels, num_classes, options.style_size) if options.style == "learned" else None
         )
         code_size = 0 if self.learned is None else self.learned.size
-        self.style_size: int = code_size + (0 if self.moments is None else self.moments.size)
+        self.moments_size: int = 0 if self.moments is None else self.moments.size
+        self.style_size: int = self.moments_size + code_size
         self.palette = nn.Parameter(torch.zeros(num_classes, in_channels)) if self.moments is None else None
         inputs = num_classes + (num_classes - 1 if options.distance else 0) + 1
         self.encoder = nn.ModuleList(
             conv_block(before, width, stride=1 if level == 0 else 2)
-            for level, (before, width) in enumerate(zip((inputs, *widths[:-1]), widths, strict=True))
+            for level, (before, width) in enumerate(pairwise((inputs, *widths)))
         )
         self.bottleneck = SpadeNorm(widths[-1], code_size)
         self.decoder = nn.ModuleList(
@@ -159,7 +160,7 @@ class Generator(nn.Module):
             maps = level(maps)  # (B, D, H / 2^level, W / 2^level)
             layouts.append(maps)
         layout = layouts.pop()
-        code = style[:, 0 if self.moments is None else self.moments.size :]  # (B, learned numbers)
+        code = style[:, self.moments_size :]  # (B, learned numbers)
         maps = self.bottleneck(layout, layout, code)  # (B, D, H/16, W/16)
         for block in self.decoder:
             maps = block(maps, layouts.pop(), code)  # (B, D, H/8, W/8), ... (B, D, H, W)

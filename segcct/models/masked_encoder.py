@@ -48,9 +48,9 @@ PREFIX = "masked/"
 NAMES: tuple[str, ...] = ()
 """Not listed among models: they are made by the task that trains them."""
 DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 128, 2, 4
-ENCODER: dict[str, Any] = {"pooling": "mean", "attention_dropout": 0.0, "stochastic_depth": 0.0}
-"""Its options. Masking is all the noise that it needs (He et al. 2022)."""
-_TRAINED = frozenset(PRESETS) | frozenset(CCT_UNET_SIZES)
+ENCODER_OPTIONS: dict[str, Any] = {"pooling": "mean", "attention_dropout": 0.0, "stochastic_depth": 0.0}
+"""Masking is all the noise that an encoder needs (He et al. 2022)."""
+_ENCODERS = frozenset(PRESETS) | frozenset(CCT_UNET_SIZES)
 
 Method = Literal["mae", "m2d", "m2d_all"]
 
@@ -66,12 +66,12 @@ class MaskedEncoderOptions(ModelOptions):
 
 def entry(name: str) -> Entry:
     """The row of the encoder of `name`. Raises `ModelError` where that is not a compact network."""
-    if name not in _TRAINED:
+    if name not in _ENCODERS:
         raise ModelError(
             "no masked pre-training for this network",
             found=name,
             expected=f"{', '.join(CCT_UNET_SIZES)} or a compact transformer, such as cct_7_7x2_224",
-            remedy=did_you_mean(name, _TRAINED),
+            remedy=did_you_mean(name, _ENCODERS),
         )
     return Entry(PREFIX + name, "pretrainer", partial(_build, name), MaskedEncoderOptions)
 
@@ -81,10 +81,11 @@ def _build(
 ) -> MaskedEncoder:
     sizes = {"in_channels": in_channels, "num_classes": num_classes, "image_size": image_size}
     if name in CCT_UNET_SIZES:
-        encoder: CompactClassifier = CctUnetClassifier(CCT_UNET_SIZES[name], **sizes, options=EncoderOptions(**ENCODER))
+        size, encoder_options = CCT_UNET_SIZES[name], EncoderOptions(**ENCODER_OPTIONS)
+        encoder: CompactClassifier = CctUnetClassifier(size, **sizes, options=encoder_options)
     else:
         kind = CctOptions if PRESETS[name].family == "cct" else EncoderOptions
-        encoder = CompactTransformer(PRESETS[name], **sizes, options=kind(**ENCODER))
+        encoder = CompactTransformer(PRESETS[name], **sizes, options=kind(**ENCODER_OPTIONS))
     return MaskedEncoder(encoder, in_channels=in_channels, image_size=image_size, options=options)
 
 
@@ -178,18 +179,23 @@ class MaskedEncoder(nn.Module):
             patches = _taken(patches, _places(masked))  # (B, N - V, C p p)
             channels = rearrange(patches, "b n (c x) -> b n c x", c=image.shape[1])  # each has a background of its own
             return patches, (channels.std(dim=3) > 0).any(dim=2)
-        self.target.eval()
-        if self.method == "m2d":
-            embedding = _encoded(self.target, self.masked_image(image, masked), masked)
-        else:
-            tokens = self.target.tokens(image)
-            embedding = _taken(self.target.classifier.encode(to_tokens(tokens), self.grid), _places(masked))
-        embedding = _standardized(embedding.float())
+        embedding = _standardized(self._target_embedding(self.target, image, masked).float())
         return embedding, torch.ones_like(embedding[..., 0], dtype=torch.bool)
 
-    def scores(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and score over the masked tokens that count. The score, at most 1, is the explained variance of the
-        pixels or the cosine similarity."""
+    def _target_embedding(self, target: CompactClassifier, image: Tensor, masked: Tensor) -> Tensor:
+        """The target's embedding of masked tokens, (B, N - V, D), of which it sees these (m2d) or all (m2d_all)."""
+        target.eval()
+        if self.method == "m2d":
+            return _encoded(target, self.masked_image(image, masked), masked)
+        tokens = to_tokens(target.tokens(image))  # (B, N, D)
+        return _taken(target.classifier.encode(tokens, self.grid), _places(masked))
+
+    def loss_and_score(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and score over the masked tokens that count: scalars.
+
+        mae: the mean squared error, and the explained variance of the pixels. m2d: the squared distance of unit vectors
+        (Grill et al. 2020, equation 2), and their cosine similarity. A score is at most 1.
+        """
         target, counted = self.targets(image, visible)  # (B, N - V, P), (B, N - V)
         target = target.float()[counted]  # (M, P)
         predicted = _taken(self(image, visible), _places(~visible)).float()[counted]  # (M, P)
@@ -199,16 +205,20 @@ class MaskedEncoder(nn.Module):
             error = F.mse_loss(predicted, target)
             return error, 1 - error.detach() / target.var(correction=0).clamp_min(1e-12)
         similarity = F.cosine_similarity(predicted, target, dim=-1).mean()
-        return 2 - 2 * similarity, similarity.detach()  # the squared distance of unit vectors
+        return 2 - 2 * similarity, similarity.detach()
 
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
-        """Move the target's weights and statistics towards the encoder's."""
-        if self.target is not None:
-            encoder = self.encoder.state_dict()
-            for name, value in self.target.state_dict().items():
-                own = encoder[name]
-                value.lerp_(own, 1 - decay) if value.is_floating_point() else value.copy_(own)
+        """Move the target's weights and statistics towards the encoder's: target = decay target + (1 - decay) encoder;
+        the method mae has no target."""
+        if self.target is None:
+            return
+        encoder = self.encoder.state_dict()
+        for name, value in self.target.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(encoder[name], 1 - decay)
+            else:  # BatchNorm's number of batches
+                value.copy_(encoder[name])
 
     def pixels(self, predicted: Tensor) -> Tensor:
         """The predicted patches (B, N, C p p) of mae as images (B, C, S, S)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -54,12 +55,12 @@ class NarrowUNet(nn.Module):
         super().__init__()
         self.down = nn.ModuleList(
             double_conv(before, after, options.dropout * fraction)
-            for before, after, fraction in zip((in_channels, *WIDTHS), WIDTHS, DROPOUT, strict=False)
+            for (before, after), fraction in zip(pairwise((in_channels, *WIDTHS)), DROPOUT, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
-        pairs = list(zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))  # (256, 128), (128, 64) ...
-        self.reduce = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairs)
-        self.fuse = nn.ModuleList(double_conv(2 * fine, fine) for _, fine in pairs)
+        upward = list(pairwise(reversed(WIDTHS)))  # (256, 128), (128, 64) ...
+        self.reduce = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in upward)
+        self.fuse = nn.ModuleList(double_conv(2 * fine, fine) for _, fine in upward)
         self.head = nn.Conv2d(WIDTHS[0], num_classes, 3, padding=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -76,6 +77,6 @@ class NarrowUNet(nn.Module):
             skips.append(maps)
             maps = level(self.pool(maps))  # (B, 2D, H/2, W/2) at each level
         for reduce, fuse in zip(self.reduce, self.fuse, strict=True):
-            up = F.interpolate(reduce(maps), scale_factor=2.0, mode="bilinear", align_corners=True)
+            up = F.interpolate(reduce(maps), scale_factor=2.0, mode="bilinear", align_corners=True)  # (B, D/2, 2H, 2W)
             maps = fuse(torch.cat([skips.pop(), up], dim=1))  # (B, D/2, 2H, 2W) at each level
         return crop_to(self.head(maps), height, width)

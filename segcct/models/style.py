@@ -103,9 +103,8 @@ def foreground_position(mask: Tensor) -> Tensor:
     rows, columns = (torch.arange(side, device=mask.device, dtype=mask.dtype) / half for side in (height, width))
     position = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]  # (1, 2, H, W)
     inside = 1 - mask[:, :1]
-    center = (position * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(
-        _EPSILON
-    )
+    pixels = inside.sum(dim=(2, 3), keepdim=True)  # (B, 1, 1, 1)
+    center = (position * inside).sum(dim=(2, 3), keepdim=True) / pixels.clamp_min(_EPSILON)  # (B, 2, 1, 1)
     return (position - center) * inside
 
 

@@ -15,8 +15,8 @@ from torch import nn
 from segcct.models.attention import attention
 from segcct.models.transformer import DropPath
 
-# What the released models add to the score of a pair that must not attend; exp(-100) is 0 in float32.
 MASKED = -100.0
+"""What the released models add to the score of a pair that must not attend; exp(-100) is 0 in float32."""
 
 
 def relative_position_index(window: int) -> torch.Tensor:
@@ -62,11 +62,11 @@ def window_mask(
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention within one window, with a learned bias per head and relative position."""
+    """Multi-head attention within one window, with a learned bias per head and relative position (equation 4)."""
 
     relative_position_index: torch.Tensor
 
-    def __init__(self, dim: int, window: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
@@ -104,11 +104,12 @@ class Mlp(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention and MLP, each behind a LayerNorm and added to its input; (B, H, W, C) in and out.
+    """Window attention and MLP, each behind a LayerNorm and added to its input (equation 3); (B, H, W, C) in and out.
 
     Args:
         shifted: windows moved by half a window, so that neighbors exchange; not along a side that one window spans.
-        layer_scale: initial weight of both branches, learned per channel; None adds them unscaled, as Swin does.
+        layer_scale: initial weight of both branches, learned per channel (LayerScale, Touvron et al. 2021); None adds
+            them unscaled, as Swin does.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SwinBlock(nn.Module):
         self.window = window
         self.shift = window // 2 if shifted else 0
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, window, heads)
+        self.attn = WindowAttention(dim, heads, window)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
@@ -137,10 +138,8 @@ class SwinBlock(nn.Module):
             self.scale2 = nn.Parameter(torch.full((dim,), layer_scale))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        attended = self._attend(self.norm1(maps))
-        maps = maps + self.drop_path(attended if self.scale1 is None else attended * self.scale1)
-        mixed = self.mlp(self.norm2(maps))
-        return maps + self.drop_path(mixed if self.scale2 is None else mixed * self.scale2)
+        maps = maps + self.drop_path(_scaled(self._attend(self.norm1(maps)), self.scale1))  # (B, H, W, C)
+        return maps + self.drop_path(_scaled(self.mlp(self.norm2(maps)), self.scale2))  # (B, H, W, C)
 
     def _attend(self, maps: torch.Tensor) -> torch.Tensor:
         """Window attention of a map of any size: pad, roll, attend, roll back, crop."""
@@ -157,6 +156,10 @@ class SwinBlock(nn.Module):
         if any(shifts):
             maps = torch.roll(maps, shifts, dims=(1, 2))
         return maps[:, :height, :width]  # (B, H, W, C)
+
+
+def _scaled(branch: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+    return branch if scale is None else branch * scale
 
 
 class PatchEmbed(nn.Module):

@@ -7,6 +7,7 @@ names are those of the released checkpoints: `conv_layers.{i}.0.weight`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from einops import rearrange
@@ -63,12 +64,12 @@ class ConvTokenizer(nn.Module):
         stride = max(1, kernel // 2 - 1) if stride is None else stride
         self.reduction = (stride * (2 if pool else 1)) ** len(self.widths)
         stages = []
-        for width_in, width in zip((in_channels, *self.widths[:-1]), self.widths, strict=True):
-            conv = nn.Conv2d(width_in, width, kernel, stride, padding=kernel // 2, bias=False)
+        for before, after in pairwise((in_channels, *self.widths)):
+            conv = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
             nn.init.kaiming_normal_(conv.weight)
             layers: list[nn.Module] = [conv]
             if norm == "batch":
-                layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.BatchNorm2d(after))
             layers.append(nn.ReLU())
             if pool:
                 layers.append(nn.MaxPool2d(3, stride=2, padding=1))

@@ -19,13 +19,15 @@ Positional = Literal["learnable", "sine", "none"]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, drops a branch per sample with probability `rate`, scaling the others."""
+    """Stochastic depth (Huang et al. 2016): in training, drops a branch per sample with probability `rate`, and scales
+    the others by 1 / (1 - rate)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, branch: Tensor) -> Tensor:
+        """(B, ...) -> the same shape."""
         if not self.training or self.rate == 0.0:
             return branch
         keep = 1.0 - self.rate
@@ -47,6 +49,7 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)"""
         q, k, v = rearrange(self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)  # (B, heads, N, d) each
         drop = self.attention_dropout if self.training else 0.0
         x = rearrange(attention(q, k, v, dropout=drop), "b h n d -> b n (h d)")  # (B, N, D)
@@ -76,14 +79,16 @@ class EncoderBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)"""
         x = x + self.drop_path(self.self_attn(self.pre_norm(x)))  # (B, N, D)
-        x = self.norm1(x)
+        x = self.norm1(x)  # (B, N, D)
         hidden = self.drop(F.gelu(self.linear1(x)))  # (B, N, D * mlp_ratio)
         return x + self.drop_path(self.drop(self.linear2(hidden)))  # (B, N, D)
 
 
 class SeqPool(nn.Linear):
-    """Attention-weighted mean over the tokens: softmax(g(x)) over N, g linear to one score."""
+    """Sequence pooling (Hassani et al. 2021): the mean of the tokens weighted by softmax(g(x)) over N, g linear to one
+    score. It is g itself, not a module that holds it: so its weights have the released names."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, 1)
@@ -98,7 +103,8 @@ class SeqPool(nn.Linear):
 
 
 def sine_table(count: int, dim: int) -> Tensor:
-    """Fixed table over the flattened token index: p / 10000^(2 (i // 2) / dim), sine on even, cosine on odd columns.
+    """Fixed table over the flattened token index: sine on even, cosine on odd columns i of p / 10000^(2 (i // 2) / dim)
+    (Vaswani et al. 2017, section 3.5).
 
     Returns (1, count, dim) in [-1, 1].
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -52,8 +53,7 @@ class UNet(nn.Module):
         widths = [WIDTH * 2**level for level in range(HALVINGS + 1)]
         self.multiple = 2**HALVINGS
         self.down = nn.ModuleList(
-            double_conv(before, after, options.norm)
-            for before, after in zip([in_channels, *widths[:-1]], widths, strict=True)
+            double_conv(before, after, options.norm) for before, after in pairwise((in_channels, *widths))
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(

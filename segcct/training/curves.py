@@ -77,7 +77,9 @@ class Curves(Logger):
         self.tracker = TRACKERS[name]
         self.run = run
         self.logger: Logger | None = None
+        """Lightning's for the tracker; None where it could not be made."""
         self.failed = False
+        """It has failed, and is not called again."""
         with self._tolerated():
             run_id = _stored_id(run, name)
             self.logger = self.tracker.make(run, run_id)
@@ -101,21 +103,21 @@ class Curves(Logger):
         """Lightning's are the arguments of its module."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        with self._tolerated():
-            if self.logger is not None and not self.failed:
-                self.logger.log_metrics(dict(metrics), step)
+        self._call(lambda logger: logger.log_metrics(dict(metrics), step))
 
     def save(self) -> None:
-        with self._tolerated():
-            if self.logger is not None and not self.failed:
-                self.logger.save()
+        self._call(lambda logger: logger.save())
 
     def finalize(self, status: str) -> None:
-        with self._tolerated():
-            if self.logger is not None and not self.failed:
-                self.logger.finalize(status)
-                if isinstance(self.logger, WandbLogger):  # else the next training of this process continues its run
-                    self.logger.experiment.finish()
+        self._call(lambda logger: logger.finalize(status))
+        if isinstance(self.logger, WandbLogger):  # else the next training of this process continues its run
+            self._call(lambda logger: logger.experiment.finish())
+
+    def _call(self, action: Callable[[Any], object]) -> None:
+        """Do something with the tracker's logger, unless it has failed before."""
+        if self.logger is not None and not self.failed:
+            with self._tolerated():
+                action(self.logger)
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:

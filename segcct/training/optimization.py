@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -49,7 +48,8 @@ def rate_key(train: TrainSection) -> str:
 def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
     """Learning rate as a fraction of its peak, at `progress` in [0, 1] of the training.
 
-    Rises linearly over `warmup`, then falls to 0: cosine, or poly (1 - t)^0.9.
+    Rises linearly over `warmup`, then falls to 0: cosine (Loshchilov and Hutter 2017, equation 5, without restarts), or
+    poly (1 - t)^0.9 (Chen et al. 2017, DeepLab).
     """
     if progress < warmup:
         return max(progress / warmup, 1e-3)
@@ -57,60 +57,9 @@ def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * rest)) if schedule == "cosine" else (1.0 - rest) ** POLY_EXPONENT
 
 
-class Clock:
-    """Progress of the training: by epochs, or by wall clock when there is a budget.
-
-    Validations count toward the budget: as much time as the latest one took is reserved for the last. How long the
-    first takes is not known beforehand, so it overruns a budget that is shorter than an epoch.
-    """
-
-    def __init__(self, train: TrainSection) -> None:
-        self.epochs = train.epochs
-        self.budget = train.budget
-        self.before = 0.0
-        self.validation = 0.0
-        """Seconds of the latest validation."""
-        self.validations = 0.0
-        """Seconds of all validations."""
-        self.validation_time = train.validation_time
-        self.ended: float | None = None
-        """The budget that ended the training."""
-        self.started = time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of training, over all resumes."""
-        return self.before + time.monotonic() - self.started
-
-    def start(self) -> None:
-        """Start counting; call this after a resume too."""
-        self.started = time.monotonic()
-
-    def progress(self, epoch: int, batch: int, batches: int) -> float:
-        """Fraction of the training that is done, in [0, 1]."""
-        if self.budget is None:
-            return min((epoch * batches + batch) / (self.epochs * batches), 1.0)
-        return min(self.elapsed / max(self.budget - self.validation, 1e-9), 1.0)
-
-    def has_time_to_validate(self) -> bool:
-        """Whether another validation would keep within `train.validation_time`."""
-        limit = self.validation_time
-        return limit is None or not self.validations or self.validations + self.validation <= limit * self.elapsed
-
-    def validated(self, seconds: float) -> None:
-        """Count a validation."""
-        self.validation = seconds
-        self.validations += seconds
-
-    def over(self) -> bool:
-        """Whether what is left of the budget is needed for the last validation."""
-        if self.budget is None:
-            return False
-        return self.ended == self.budget or self.elapsed + self.validation >= self.budget
-
-
 def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights and buffers, with a decay that warms up: min(d, (1+n)/(10+n))."""
+    """An exponential moving average of the weights and buffers, with a decay that warms up: min(d, (1+n)/(10+n)) at
+    step n, as in TensorFlow's ExponentialMovingAverage."""
 
     def average(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
         count = float(steps)

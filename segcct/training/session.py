@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from segcct.config import Experiment, RunSection, TrainSection, settings, yaml_text
-from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, RunError
+from segcct.files.file_names import composed
 from segcct.files.lock import exclusive
 from segcct.model_card import CARD, load_card
 from segcct.plurals import counted
@@ -192,8 +192,8 @@ def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:
     """Raises `RunError` where the split differs from the run's splits.json, or the files from those of best/: patients
     could move from one split to another."""
-    began = Splits.load(run.splits)
-    other = [split for split in SPLIT_NAMES if getattr(began, split) != getattr(splits, split)]
+    began = dict(Splits.load(run.splits).items())
+    other = [split for split, ids in splits.items() if _comparable(ids) != _comparable(began[split])]
     changed = f"{', '.join(other)} split" if other else ""
     if not other and (run.best / CARD).is_file() and load_card(run.best).data_fingerprint != fingerprint:
         changed = "content of the files"
@@ -204,3 +204,8 @@ def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None
             found=f"another {changed}",
             remedy="Restore the dataset as it was, or start a new run with --config",
         )
+
+
+def _comparable(names: Iterable[str]) -> list[str]:
+    """Names for comparison: a dataset that is copied to or from macOS may change their Unicode, and so their order."""
+    return sorted(map(composed, names))

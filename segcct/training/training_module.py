@@ -20,8 +20,9 @@ from segcct.model_card import ModelCard
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.progress import duration, say
 from segcct.training.batch_seeds import batch_seed
+from segcct.training.clock import Clock
 from segcct.training.network import explaining_batch_norm
-from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, rate_key, recalibrate
+from segcct.training.optimization import averaged_copy, build_optimizer, lr_factor, rate_key, recalibrate
 
 
 class Trainable(Protocol):
@@ -157,18 +158,9 @@ class TrainingModule(pl.LightningModule):
                 buffer.copy_(self.trainer.strategy.broadcast(buffer))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        clock = self.clock
-        checkpoint["clock"] = {
-            "elapsed": clock.elapsed,
-            "validation": clock.validation,
-            "validations": clock.validations,
-            "ended": clock.ended,
-        }
+        checkpoint["clock"] = self.clock.state_dict()
         checkpoint["averaged_steps"] = self.averaged_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.clock.before = checkpoint["clock"]["elapsed"]
-        self.clock.validation = checkpoint["clock"]["validation"]
-        self.clock.validations = checkpoint["clock"]["validations"]
-        self.clock.ended = checkpoint["clock"]["ended"]
+        self.clock.load_state_dict(checkpoint["clock"])
         self.averaged_steps = checkpoint["averaged_steps"]

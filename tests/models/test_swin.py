@@ -122,7 +122,7 @@ def test_one_window_is_never_shifted() -> None:
 
 def test_position_bias_favours_the_offset_it_names() -> None:
     """Table row (M-1 + dr)(2M-1) + (M-1 + dc) belongs to query = key + (dr, dc), as in the released models."""
-    attention = WindowAttention(4, 3, 1)
+    attention = WindowAttention(4, heads=1, window=3)
     with torch.no_grad():
         attention.relative_position_bias_table.zero_()
         attention.relative_position_bias_table[(2 + 1) * 5 + (2 - 1)] = 1.0  # one row down, one column left

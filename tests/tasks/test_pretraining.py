@@ -114,14 +114,14 @@ def test_the_losses_by_hand():
     assert filled.shape == image.shape
     pixels = (~visible).repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None].expand_as(image)
     error = (filled - image)[pixels].square().mean()
-    loss, explained = masked.scores(image, visible)
+    loss, explained = masked.loss_and_score(image, visible)
     torch.testing.assert_close(loss, error)
     torch.testing.assert_close(explained, 1 - error / image[pixels].var(correction=0))
     duo = network(method="m2d")
     image, visible = batch(duo)
     said, _ = duo.targets(image, visible)
     found = duo(image, visible)[~visible.flatten(1)].reshape_as(said)
-    loss, similarity = duo.scores(image, visible)
+    loss, similarity = duo.loss_and_score(image, visible)
     torch.testing.assert_close(loss, (F.normalize(found, dim=-1) - F.normalize(said, dim=-1)).square().sum(-1).mean())
     torch.testing.assert_close(loss, 2 - 2 * similarity)
 
@@ -143,7 +143,7 @@ def test_what_all_tokens_have_in_common_is_not_a_target(method):
 def test_the_target_follows_and_gets_no_gradient():
     duo = network(method="m2d").train()
     image, visible = batch(duo)
-    duo.scores(image, visible)[0].backward()
+    duo.loss_and_score(image, visible)[0].backward()
     assert all(weight.grad is None for weight in duo.target.parameters())
     with torch.no_grad():
         for weight in duo.encoder.parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from segcct.config import SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, RunError
 from segcct.run_folder import FoldsFolder, RunFolder
-from segcct.training.session import RESUMABLE, begin_run, check_epochs, locked_run, resumed_config
+from segcct.training.session import (
+    RESUMABLE,
+    begin_run,
+    check_epochs,
+    check_same_dataset,
+    locked_run,
+    resumed_config,
+)
 
 ROOT = Path(__file__).parents[2]
 CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
@@ -65,6 +73,22 @@ def test_a_resume_with_another_length_is_remembered(run):
     assert resumed_config(SegmentationConfig, run, {}) == longer
     assert (longer.train.epochs, longer.data.workers) == (200, 2)
     assert run.splits.read_bytes() == splits
+
+
+def test_a_dataset_whose_names_a_copy_spells_otherwise_is_the_same(tmp_path):
+    """In decomposed Unicode, as macOS stores names, `ö` comes before `z`, and in composed Unicode after it."""
+    names = ("jörg", "jz")
+    decomposed = tuple(sorted(unicodedata.normalize("NFD", name) for name in names))
+    composed = tuple(sorted(unicodedata.normalize("NFC", name) for name in names))
+    assert decomposed != composed
+    assert [len(name) for name in decomposed] != [len(name) for name in composed]
+    run = RunFolder(tmp_path / "one")
+    begin_run(run, experiment(tmp_path), Splits(composed, ("b",)))
+    check_same_dataset(run, Splits(decomposed, ("b",)), "")
+    with pytest.raises(RunError, match="another train split"):
+        check_same_dataset(run, Splits((*decomposed, "k"), ("b",)), "")
+    with pytest.raises(RunError, match="another train, val split"):
+        check_same_dataset(run, Splits(("b",), decomposed), "")
 
 
 def test_only_the_first_process_writes(run, monkeypatch):

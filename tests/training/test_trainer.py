@@ -20,10 +20,12 @@ from segcct.config import SegmentationTrainSection
 from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
-from segcct.training import optimization, training_module, validation_callback
+from segcct.training import clock as clock_module
+from segcct.training import training_module, validation_callback
 from segcct.training.batch_seeds import batch_seed
+from segcct.training.clock import Clock
 from segcct.training.network import check_batch_size, evaluated_logits
-from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
+from segcct.training.optimization import averaged_copy, build_optimizer, lr_factor, recalibrate
 from segcct.training.session import check_epochs
 from segcct.training.trainer import fit
 from tests.support import toy_task
@@ -282,7 +284,7 @@ class Timed(toy_task.ToyTask):
         super().__init__()
         self.now = 0.0
         self.validations_s = itertools.repeat(15.0)
-        for module in (validation_callback, optimization):
+        for module in (validation_callback, clock_module):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def loss(self, network, batch, progress):
@@ -434,7 +436,7 @@ def test_validation_time_belongs_to_the_budget(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     clock = Clock(SegmentationTrainSection(budget=60.0))
-    clock.validation = 10.0
+    clock.validated(10.0)
     now[0] += 25.0
     assert clock.progress(0, 0, 5) == pytest.approx(0.5)
     assert not clock.over()
@@ -452,8 +454,9 @@ def test_schedule_rises_then_falls_to_zero(schedule):
     assert factors[100] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_poly_is_the_published_power():
-    assert lr_factor(0.25, schedule="poly", warmup=0.0) == pytest.approx(0.75**0.9)
+@pytest.mark.parametrize(("schedule", "expected"), [("poly", 0.75**0.9), ("cosine", (2 + 2**0.5) / 4)])
+def test_the_fall_is_the_published_one(schedule, expected):
+    assert lr_factor(0.25, schedule=schedule, warmup=0.0) == pytest.approx(expected)
 
 
 def test_weight_decay_spares_vectors():
@@ -463,16 +466,18 @@ def test_weight_decay_spares_vectors():
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]
 
 
-def test_average_by_hand():
+@pytest.mark.parametrize(("decay", "kept"), [(0.5, 2 / 11), (0.1, 0.1)])
+def test_average_by_hand(decay, kept):
+    """The second update keeps min(decay, 2 / 11)."""
     network = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         network.weight.fill_(0.0)
-    copy = averaged_copy(network, 0.5)
+    copy = averaged_copy(network, decay)
     copy.update_parameters(network)  # the first update copies
     with torch.no_grad():
         network.weight.fill_(1.0)
-    copy.update_parameters(network)  # n = 1: decay min(0.5, 2/11)
-    assert copy.module.weight.item() == pytest.approx(1 - 2 / 11)
+    copy.update_parameters(network)
+    assert copy.module.weight.item() == pytest.approx(1 - kept)
 
 
 def test_batch_seeds_differ_in_every_part():

@@ -28,6 +28,8 @@ from segcct.tasks.slice_task import SliceTask, mean_scores
 from segcct.tasks.training_dataset import TrainingData
 from segcct.training.processes import gather
 
+_DECAY_RISE = 0.8
+"""How much nearer to 1 `train.target_decay` is at the end, as a fraction of its distance at the start."""
 _MOST_SLICES = 8
 """Of a validation case, evenly spaced."""
 
@@ -79,11 +81,12 @@ class PretrainingTask(SliceTask):
     def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
         masked, train = cast(MaskedEncoder, network), self.config.train
         if masked.training:
-            decay = 1 - (1 - train.target_decay) * (1 - 0.8 * progress)  # of a step
-            masked.update_target(decay ** (1 / train.accumulate))
+            decay = 1 - (1 - train.target_decay) * (1 - _DECAY_RISE * progress)  # of a step
+            masked.update_target(decay ** (1 / train.accumulate))  # as often as there are batches in a step
         image = batch["image"]
         visible = masked.draw_visible(len(image), train.mask_ratio).to(image.device)
-        return masked.scores(image, visible)[0]
+        loss, _ = masked.loss_and_score(image, visible)
+        return loss
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         mine = {case.case_id: self._scores(network, device, case) for case in self.dataset.val[rank::world]}
@@ -114,7 +117,7 @@ class PretrainingTask(SliceTask):
         masked = cast(MaskedEncoder, network.eval())
         image, visible = self._masked_slices(masked, device, case, _MOST_SLICES)
         with torch.inference_mode(), autocast(device, self.config.train.precision):
-            loss, score = masked.scores(image, visible)
+            loss, score = masked.loss_and_score(image, visible)
         return {self.score: float(score), "val_loss": float(loss)}
 
     def _masked_slices(
