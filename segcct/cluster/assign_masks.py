@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from segcct.datasets.label_schemes import Scheme, get_scheme
 from segcct.datasets.layouts import scheme_of
 from segcct.errors import DataError, EvaluationError, items
 from segcct.evaluation.matching import match
-from segcct.evaluation.prediction_folder import PredictionFolder, read_predictions
+from segcct.evaluation.prediction_folder import PredictionFolder, read_predictions, scheme_and_section
 from segcct.evaluation.reference_folder import ReferenceCase, read_references
 from segcct.evaluation.scoring import read_mask, read_reference
 from segcct.files.json_file import write_json
@@ -78,13 +78,15 @@ def assign_clusters(
         prediction: what `segcct cluster-segment` wrote.
         reference: a dataset root, or a flat folder of masks.
         output: the folder of the masks.
-        scheme: of the references; None: as the scans were read.
+        scheme: of the references, by its name or as the config of an experiment, which then also says how a dataset
+            root is read; None: as the scans were read.
         folds: parts of the patients; those of one are assigned by the others.
         overwrite: replace earlier masks.
 
     Raises:
         EvaluationError: masks without predictions.json or with hashed ids, cases without a reference, fewer than two
             patients.
+        ConfigError, LabelError: the config cannot be read; no scheme of that name.
         DataError: a mask or reference cannot be read.
         RunError: masks are there already, or would replace clusters or references.
     """
@@ -93,8 +95,10 @@ def assign_clusters(
     if clusters is None or folder.data is None or folder.anonymized:
         found = "hashed ids" if folder.anonymized else "no predictions.json"
         raise EvaluationError("are not masks of segcct cluster-segment", file=prediction, found=found)
-    classes = scheme_of(folder.data) if scheme is None else get_scheme(scheme)
-    references = read_references(reference, folder, None, classes)
+    chosen_scheme, experiment = scheme_and_section(scheme)
+    classes = chosen_scheme or scheme_of(folder.data)
+    classes = get_scheme(classes) if isinstance(classes, str) else classes
+    references = read_references(reference, replace(folder, data=experiment or folder.data), None, classes)
     matched = match(folder, references).pairs
     pairs = {name: Pair(mask, case, clusters, classes) for name, (mask, case) in matched.items()}
     groups = _folds(pairs, folds)
@@ -106,7 +110,7 @@ def assign_clusters(
     assigned = {name: assignment for group, assignment in zip(groups, chosen, strict=True) for name in group}
     request = _request(folder, pairs)
     made_by = _made_by(folder, classes, chosen)
-    mask_format = request.mask_format("nifti", anonymize=False)
+    mask_format = request.mask_format("nifti")
     existing = existing_of(overwrite=overwrite)
     masks = MaskFolder(output, made_by, request, {"protocol": "assigned"}, mask_format, existing=existing)
     predictions = masks.write(Relabel(pairs, assigned, output, mask_format), progress=Progress("relabeling"))

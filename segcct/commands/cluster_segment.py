@@ -225,7 +225,12 @@ def add_assign_clusters(commands: Commands) -> None:
     )
     add_compared(parser, "what segcct cluster-segment wrote")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks of classes go")
-    parser.add_argument("--scheme", help="of the references; default: that of the --config of cluster-segment")
+    parser.add_argument(
+        "--scheme",
+        metavar="NAME|CONFIG",
+        help="of the references: a named scheme, or the config of an experiment, CONFIG.yaml, to read them as this "
+        "experiment does (default: that of the --config of cluster-segment)",
+    )
     parser.add_argument(
         "--folds",
         type=_folds,

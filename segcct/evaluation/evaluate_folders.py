@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from segcct.case_runner import Backend, CaseJob, CaseOutcome, failures, run_cases, skipped, values
-from segcct.config.settings import load_data_section
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts import scheme_of
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
 from segcct.evaluation.evaluation_files import output_folder, write_evaluation
 from segcct.evaluation.matching import Matching, match, named_alike
 from segcct.evaluation.paired_comparison import check_same_cases, paired_differences
-from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
+from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions, scheme_and_section
 from segcct.evaluation.reference_folder import ReferenceCase, patients_sentence, read_references
 from segcct.evaluation.scoring import CaseScores, Job, LabelMapScores, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
@@ -79,12 +77,9 @@ def evaluate(
         ConfigError: the config file cannot be read.
     """
     chosen = _checked(conventions, workers, tolerance_mm)
-    experiment = None
-    if isinstance(scheme, Path) or (isinstance(scheme, str) and scheme.endswith((".yaml", ".yml"))):
-        experiment = load_data_section(Path(scheme))
-        scheme = scheme_of(experiment)
+    named, experiment = scheme_and_section(scheme)
     folders = [read_predictions(Path(path), experiment) for path in (predictions, against) if path is not None]
-    labels = choose_scheme(scheme, folders[0])
+    labels = choose_scheme(named, folders[0])
     cases = read_references(Path(references), folders[0], layout, labels)
     tolerance = tolerance_mm or labels.tolerance_mm
     evaluation = Evaluation(_matchings(folders, cases), Path(references), labels, chosen, tolerance)
@@ -106,16 +101,12 @@ def evaluate(
             progress=progress,
         )
         ours, *others = evaluation.scored(_score(jobs, run, unmatched))
-        summaries, names = evaluation.summaries(ours, *others)
-        first = summaries[0]
-        scored = ours.matching.reference_files()
-        patients = patients_sentence(case for case in cases.values() if case.files() in scored)
-        edited = (first.edited_sentence(), first.paired.edited_sentence() if first.paired else "")
-        for sentence in filter(None, (patients, *edited)):
-            say(sentence)
+        summaries, hidden = evaluation.summaries(ours, *others)
+        scored = ours.matching.reference_files()  # whose ids may be hashed in the matching, other than their patients
+        _say_doubts(summaries[0], [case for case in cases.values() if case.files() in scored])
         if output is not None:
-            write_evaluation(Path(output), ours.rows, ours.label_maps, summaries, names)
-    return first.to_json()
+            write_evaluation(Path(output), ours.rows, ours.label_maps, summaries, hidden)
+    return summaries[0].to_json()
 
 
 def _checked(conventions: Sequence[str], workers: int, tolerance_mm: float | None) -> list[Convention]:
@@ -128,6 +119,13 @@ def _checked(conventions: Sequence[str], workers: int, tolerance_mm: float | Non
     if tolerance_mm is not None and not 0 < tolerance_mm < math.inf:
         raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
     return chosen
+
+
+def _say_doubts(summary: SegmentationSummary, scored: Sequence[ReferenceCase]) -> None:
+    """Say what weakens the scores: patients that are not known, masks that are not as they were predicted."""
+    others = "" if summary.paired is None else summary.paired.edited_sentence()
+    for sentence in filter(None, (patients_sentence(scored), summary.edited_sentence(), others)):
+        say(sentence)
 
 
 def _matchings(folders: Sequence[PredictionFolder], cases: Mapping[str, ReferenceCase]) -> list[Matching]:
@@ -197,12 +195,12 @@ class Evaluation:
     ) -> tuple[list[SegmentationSummary], dict[str, Any] | None]:
         """A summary per convention, and the content of files.json where cases are named by hashed ids."""
         everything = self._sources(ours)
-        sources, names = redact(everything) if self._anonymized else (everything, None)
+        sources, hidden = redact(everything) if self._anonymized else (everything, None)
         if theirs is not None:
             sources["paired"] = self._paired(ours, theirs)
         sources["label_map"] = label_map_summary(ours.label_maps)
         made = (summary_of(ours.rows, self.scheme, each, self.tolerance_mm, sources) for each in self.conventions)
-        return list(made), names
+        return list(made), hidden
 
     @property
     def _anonymized(self) -> bool:

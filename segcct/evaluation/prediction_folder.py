@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
-from segcct.config.settings import stored_section
+from segcct.config.settings import load_data_section, stored_section
 from segcct.datasets.label_schemes import Scheme, get_scheme, stored_scheme
+from segcct.datasets.layouts import scheme_of
 from segcct.errors import EvaluationError, LabelError, short_reason
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
 from segcct.files.json_file import read_object
@@ -71,6 +72,21 @@ def read_predictions(folder: Path, read_as: DataSection | None = None) -> Predic
         raise EvaluationError(StoredPredictions.NOT_THIS, file=file, found=reason) from error
     masks = {case: folder / entry.mask for case, entry in index.cases.items()}
     return PredictionFolder(folder, masks, index, channels, read_as or data, scheme, read_key(folder))
+
+
+def scheme_and_section(scheme: str | Path | Scheme | None) -> tuple[str | Scheme | None, DataSection | None]:
+    """What `--scheme NAME|CONFIG` says: the config of an experiment gives its scheme and how it reads its cases, a name
+    or scheme no more than itself.
+
+    Raises `ConfigError` for a config that cannot be read, `LabelError` for what is neither.
+    """
+    if not isinstance(scheme, str | Path | Scheme | None):
+        expected = "the name of a scheme, or the config of an experiment, whose data.labels names the classes"
+        raise LabelError("not a label scheme", found=repr(scheme), expected=expected)
+    if isinstance(scheme, Path) or (isinstance(scheme, str) and scheme.endswith((".yaml", ".yml"))):
+        section = load_data_section(Path(scheme))
+        return scheme_of(section), section
+    return scheme, None
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:

@@ -43,7 +43,8 @@ def rgb(color: str) -> tuple[int, int, int]:
 def heat(fraction: np.ndarray) -> np.ndarray:
     """Values of any shape, 0 (black) to 1 (palest), clipped -> (..., 3) uint8."""
     stops = np.array([rgb(color) for color in HEAT], dtype=float)
-    table = np.stack([np.interp(np.linspace(0, 8, 256), np.arange(9), stops[:, band]) for band in range(3)], axis=1)
+    places = np.linspace(0, len(stops) - 1, 256)
+    table = np.stack([np.interp(places, np.arange(len(stops)), band) for band in stops.T], axis=1)  # (256, 3)
     index = np.clip(np.rint(np.nan_to_num(fraction) * 255), 0, 255).astype(np.uint8)
     colors: np.ndarray = table.round().astype(np.uint8)[index]
     return colors

@@ -139,6 +139,12 @@ def _acquire(file: Path) -> int | None:
                     break
             os.close(descriptor)  # its holder removed it between our two steps
         _own_locks[name] = os.getpid()
+    _sign(file, descriptor)
+    return descriptor
+
+
+def _sign(file: Path, descriptor: int) -> None:
+    """Write into a lock who holds it, for those who find it held; in a folder of a group, let its members open it."""
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
     if sys.platform != "win32":
         with suppress(OSError):  # another user's
@@ -146,7 +152,6 @@ def _acquire(file: Path) -> int | None:
     with suppress(OSError):  # on a full disk the lock holds all the same, and does not say whose it is
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(entry).encode())
-    return descriptor
 
 
 def _open(file: Path) -> int:

@@ -60,8 +60,8 @@ def images_of(results: Results, case: str) -> CaseImages:
     label_data = results.summary.data
     index = None if results.other_model else results.index
     image_data = (index.data if index else None) or label_data
-    channels = {name: paths_of(files) for name, files in (files.channels or {}).items()}
-    channels = {name: paths for name, paths in channels.items() if paths and not _is_label(name, label_data)}
+    named = {name: paths_of(paths) for name, paths in (files.channels or {}).items()}
+    channels = {name: paths for name, paths in named.items() if paths and not _is_label(name, label_data)}
     if not channels:
         raise DataError(f"the evaluation names no image of case {case}, only masks")
     if all(len(paths) == 1 and _is_volume(paths[0]) for paths in channels.values()):

@@ -119,9 +119,9 @@ def render(template: Path, **context: object) -> str:
     return environment.get_template(template.name).render(version=VERSION, **context)
 
 
-def place_of_page(folder: Path) -> Path:
-    """The page of an evaluation in a folder. An earlier one is removed, so that it cannot pass for this one if writing
-    this one fails. Raises `EvaluationError` if the page there is that of a comparison."""
+def make_way_for_page(folder: Path) -> Path:
+    """Remove the earlier page of an evaluation from a folder, so that it cannot pass for the new one if writing that
+    fails, and return where the new one goes. Raises `EvaluationError` if the page there is that of a comparison."""
     file = folder / PAGE
     if file.exists() and (folder / COMPARISON).is_file():
         raise EvaluationError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -157,6 +157,27 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise EvaluationError("no such evaluation folder", file=folder, remedy=REMEDY)
     summary = _read_summary(folder)
+    scores = _read_scores(folder)
+    _require_one_evaluation(folder, summary, scores)
+    others = {
+        name: SegmentationSummary.from_json(read_json(path), path, REMEDY)
+        for name in sorted(CONVENTIONS)
+        if (path := folder / f"summary.{name}.json").is_file()
+    }
+    paired = folder / "paired.json"
+    cases = _rows(folder / "cases.csv", ("case", "pixel_accuracy"), optional=True)
+    return Results(
+        folder,
+        summary,
+        scores,
+        others,
+        paired=PairedSummary.from_json(read_json(paired), paired, REMEDY) if paired.is_file() else None,
+        pixel_accuracy={row["case"]: values["pixel_accuracy"] for row, values in cases},
+    )
+
+
+def _require_one_evaluation(folder: Path, summary: SegmentationSummary, scores: Sequence[Score]) -> None:
+    """Raises `EvaluationError` where the tables are not those of the summary, or its classes are no label scheme."""
     for name, digest in summary.tables.items():
         if (folder / name).is_file() and content_digest([folder / name]) != digest:
             raise EvaluationError(
@@ -164,7 +185,6 @@ def read_results(folder: Path) -> Results:
                 file=folder / name,
                 remedy="Run `segcct evaluate` again",
             )
-    scores = _read_scores(folder)
     unknown = sorted({score.name for score in scores} - set(summary.classes))
     if unknown:
         raise EvaluationError(
@@ -174,26 +194,10 @@ def read_results(folder: Path) -> Results:
             expected=", ".join(summary.classes),
             remedy="Run `segcct evaluate` again: the two files are of different evaluations",
         )
-    others = {
-        name: SegmentationSummary.from_json(read_json(path), path, REMEDY)
-        for name in sorted(CONVENTIONS)
-        if (path := folder / f"summary.{name}.json").is_file()
-    }
-    paired = folder / "paired.json"
-    cases = _rows(folder / "cases.csv", ("case", "pixel_accuracy"), optional=True)
-    results = Results(
-        folder,
-        summary,
-        scores,
-        others,
-        paired=PairedSummary.from_json(read_json(paired), paired, REMEDY) if paired.is_file() else None,
-        pixel_accuracy={row["case"]: values["pixel_accuracy"] for row, values in cases},
-    )
     try:
-        _ = results.scheme
+        Scheme(summary.scheme, summary.labels)
     except LabelError as error:
         raise EvaluationError(error.what, file=folder / "summary.json", found=error.found, remedy=REMEDY) from None
-    return results
 
 
 def _read_summary(folder: Path) -> SegmentationSummary:

@@ -17,7 +17,7 @@ from segcct.progress import say
 from segcct.report import plots
 from segcct.report.case_images import CaseImages, images_of
 from segcct.report.findings import changed_sentence, findings, ranked, worst_cases
-from segcct.report.html import Tile, class_colors, interval, number, place_of_page, provenance, render, write_page
+from segcct.report.html import Tile, class_colors, interval, make_way_for_page, number, provenance, render, write_page
 from segcct.report.results import Results, Score, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
 
@@ -80,7 +80,7 @@ def write_report(evaluation: Path, output: Path) -> Path:
     """
     results = read_results(Path(evaluation))
     warning = changed_sentence(results)
-    file = place_of_page(Path(output))
+    file = make_way_for_page(Path(output))
     if warning:
         say(warning)
     page = render(Path(__file__).with_name("segmentation.html"), changed=warning, **_context(results))

@@ -71,6 +71,24 @@ def test_masks_of_classes_are_scored_by_evaluate(tmp_path: Path, capsys: pytest.
     assert json.loads((tmp_path / "scores" / "summary.json").read_text())["overall"]["dice"]["mean"] > 0.99
 
 
+def test_a_config_says_what_the_references_are(tmp_path: Path) -> None:
+    """As for `evaluate --scheme`: the classes, and how the references are read, such as by `data.label_map`."""
+    data, clusters, masks, config = (tmp_path / name for name in ("data", "clusters", "masks", "tissue.yaml"))
+    for seed in range(3):
+        write_case(data, f"p{seed}", seed)
+    assert main(["cluster-segment", "--input", str(data), "--output", str(clusters), "--clusters", "2"]) == 0
+    config.write_text(
+        f"data: {{root: {data}, layout: folder, channels: {{ct: '{{id}}_ct.nii.gz'}}, label: '{{id}}_seg.nii.gz', "
+        "scheme: custom, labels: {bright: 7}, label_map: {1: 7}, intensity: {rule: none}}\n"
+        "model: {name: cct_unet_t}\n"
+    )
+    given = ["--prediction", str(clusters), "--reference", str(data), "--output", str(masks)]
+    assert main(["assign-clusters", *given, "--scheme", str(config), "--folds", "3"]) == 0
+    told = json.loads((masks / "assignment.json").read_text())["folds"]
+    assert all(fold["classes"] == {"cluster_1": "background", "cluster_2": "bright"} for fold in told)
+    assert set(np.unique(Volume.load(masks / "p0.nii.gz").array)) == {0, 7}
+
+
 @pytest.mark.parametrize("place", ["clusters", "references"])
 def test_neither_clusters_nor_references_are_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from segcct.evaluation.summary_record import seen_sentence
 from segcct.plurals import counted, listed_in_prose
 from segcct.report.findings import best_and_worst, left_out
-from segcct.report.html import Tile, interval, number, place_of_page, provenance, render, write_page
+from segcct.report.html import Tile, interval, make_way_for_page, number, provenance, render, write_page
 from segcct.tasks.classification.class_evaluation import QUANTITIES
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
 from segcct.tasks.classification.class_results import ClassResults, ClassSummary, read_class_results
@@ -29,7 +29,7 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
     it names; where one of the two is missing, the page says so.
     """
     results = read_class_results(Path(evaluation))
-    file = place_of_page(Path(output))
+    file = make_way_for_page(Path(output))
     page = render(Path(__file__).with_name("classification.html"), **_context(results))
     return write_page(file, page, private=True)
 
