@@ -194,7 +194,8 @@ def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     else:
         reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json says which case it is" for part in parts)
     foreseen = all(is_foreseen(part) for part in parts)
-    return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
+    shown = "" if foreseen else traceback_of(error, messages=job.alias is None)
+    return Failed(job.name, reasons, kind_of(parts[0]), shown)
 
 
 def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[CaseOutcome[Any]]:
@@ -219,7 +220,9 @@ def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[Ca
             where = f"{WorkerError.kind}, while working on case {job.name} or one next to it"
             return Failed(job.name, (f"{where}. It may have run out of memory: use fewer workers",), WorkerError.kind)
         except WorkerError as error:
-            return Failed(job.name, (f"{job.name}: {error}",), error.kind)
+            # What was found may name files.
+            told = error if job.alias is None else WorkerError(error.kind, remedy=error.remedy)
+            return Failed(job.name, (f"{job.name}: {told}",), error.kind)
         except Exception as error:  # such as a result that cannot be pickled
             return _failed(job, error)
 

@@ -203,9 +203,12 @@ def is_foreseen(error: BaseException) -> bool:
     return isinstance(error, SegcctError | OSError) or is_out_of_memory(error)
 
 
-def traceback_of(error: BaseException) -> str:
-    """The traceback as Python prints it."""
-    return "".join(traceback.format_exception(error))
+def traceback_of(error: BaseException, *, messages: bool = True) -> str:
+    """The traceback as Python prints it; without messages, which may name files, the calls and the type alone."""
+    if messages:
+        return "".join(traceback.format_exception(error))
+    calls = "".join(traceback.format_tb(error.__traceback__))
+    return f"Traceback (most recent call last):\n{calls}{type(error).__name__}\n"
 
 
 def show_traceback(text: str) -> None:
@@ -246,6 +249,12 @@ def did_you_mean(name: str, valid: Iterable[str], *, prefix: str = "", n: int = 
 def unknown_name(error: type[SegcctError], kind: str, name: str, valid: Collection[str], *, n: int = 1) -> SegcctError:
     """The error, to be raised, about a name that is not in a table: lists the valid names, and the nearest `n`."""
     return error(f"unknown {kind} '{name}'", expected=", ".join(valid), remedy=did_you_mean(name, valid, n=n))
+
+
+def require_type(name: str, value: object, kind: type) -> None:
+    """Raises `TypeError` where an argument is neither None nor an object of its type."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} takes an object of {kind.__name__}, not {type(value).__name__}: {value!r}")
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

@@ -242,16 +242,7 @@ class Scan:
 
     def save(self, mask: np.ndarray, file: str | Path) -> None:
         """Write a mask (X, Y, Z) on this scan's grid, with its header; atomically, so that no partial file is left."""
-        file, header = Path(file), self.header.copy()
-        header.extensions.clear()
-        flat = int(header["dim"][0]) == 2 and mask.shape[2] == 1
-        pixdim = header["pixdim"].copy()  # the next line resets what is beyond the shape
-        header.set_data_shape(mask.shape[:2] if flat else mask.shape)
-        header["pixdim"] = pixdim
-        header.set_data_dtype(mask.dtype)
-        header.set_intent("none")
-        for field in {"cal_min", "cal_max", "glmin", "glmax", "db_name", "aux_file"} & set(header.keys()):
-            header[field] = b"" if field in ("db_name", "aux_file") else 0
+        file, header = Path(file), header_on_grid(self.header, mask)
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         temporary = file.with_name(f".part-{os.getpid()}-{file.name}")
         try:
@@ -259,6 +250,23 @@ class Scan:
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def header_on_grid(source: Any, array: np.ndarray) -> Any:
+    """The NIfTI header of other voxels (X, Y, Z) on the grid of a scan: what describes the scan's own voxels, its
+    extensions, and the texts of earlier formats are left out."""
+    header = source.copy()
+    header.extensions.clear()
+    flat = int(source["dim"][0]) == 2 and array.shape[2] == 1
+    header.set_data_shape(array.shape[:2] if flat else array.shape)
+    header["pixdim"] = source["pixdim"]  # the line above resets what is beyond the shape
+    header.set_data_dtype(array.dtype)
+    header.set_intent("none")
+    for field in {"cal_min", "cal_max", "glmin", "glmax"} & set(header.keys()):
+        header[field] = 0
+    for field in {"data_type", "db_name", "aux_file"} & set(header.keys()):
+        header[field] = b""
+    return header
 
 
 def spacing_of(affine: np.ndarray, header: Any = None) -> tuple[float, float, float] | None:

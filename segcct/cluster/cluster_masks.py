@@ -70,7 +70,6 @@ class MaskWriter:
     scheme: Scheme
     output: Path
     mask_format: str
-    anonymize: bool
 
     def __call__(self, named: tuple[str, Case]) -> PredictedCase:
         """Write the mask of a case under its name, and its memberships."""
@@ -78,7 +77,7 @@ class MaskWriter:
         loaded = self.reader.load(case)
         labels, memberships = self.segment(loaded)
         mask = loaded.grid.with_array(labels)
-        stored = without_description(mask) if self.anonymize else mask
+        stored = without_description(mask) if self.reader.request.anonymize else mask
         files = []
         for index, volume in enumerate([] if memberships is None else memberships):
             files.append(f"{MEMBERSHIPS}/{name}_cluster_{index + 1}{VOLUME}")

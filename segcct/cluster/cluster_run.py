@@ -74,7 +74,6 @@ class ClusterRun:
     output: Path
     encoder: TokenEncoder | None
     """Makes tokens, which are clustered instead of intensities."""
-    anonymize: bool
 
     @classmethod
     def of(
@@ -131,7 +130,7 @@ class ClusterRun:
 
         cohort = request_of(section_of, source, anonymize=anonymize)
         request = cohort if shard is None else cohort.shard(*shard)
-        return cls(asked, cohort, request, output, encoder, anonymize)
+        return cls(asked, cohort, request, output, encoder)
 
     def write(self, existing: Existing = "refuse") -> Predictions:
         """Fit the centers of a cohort, and write the masks, predictions.json, volumes.csv and centers.json.
@@ -144,9 +143,9 @@ class ClusterRun:
             DataError: centers that do not fit, or that cannot be fitted.
             RunError, OSError: as `MaskFolder.write`.
         """
-        asked, mask_format = self.asked, self.request.mask_format("nifti", anonymize=self.anonymize)
+        asked, mask_format = self.asked, self.request.mask_format("nifti")
         clusters = (self._earlier_clusters() if existing == "continue" else None) or self._centers.clusters()
-        work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
+        work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format)
         masks = MaskFolder(
             self.output,
             self._made_by(clusters),
@@ -155,7 +154,6 @@ class ClusterRun:
             mask_format,
             [VOLUMES],
             existing=existing,
-            anonymize=self.anonymize,
         )
         progress = Progress("clustering")
         return masks.write(
@@ -174,8 +172,7 @@ class ClusterRun:
             made_by = _as_stored(self._made_by(None), self.output)
         else:
             made_by = self._made_by(self._centers.clusters())
-        how, tables = self._how, [VOLUMES]
-        return folder_status(made_by, self.request, self.output, how=how, tables=tables, anonymized=self.anonymize)
+        return folder_status(made_by, self.request, self.output, how=self._how, tables=[VOLUMES])
 
     @property
     def _how(self) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = F
     for number, row in enumerate(rows, start=1):
         if not row[ID]:
             raise _empty(file, ID, number)
-        if PurePath(row[ID]).name != row[ID]:
-            raise DataError("a case id that cannot be the name of a file", file=file, found=row[ID])
+        if PurePath(row[ID]).name != row[ID] or row[ID].startswith("."):  # which hides the mask
+            raise DataError("a case id that cannot be the name of a mask", file=file, found=row[ID])
         if times[composed(row[ID])] > 1:
             raise DataError("a case is listed twice", file=file, found=row[ID])
     cases = [_case(row, number, file, channels, needs_mask) for number, row in enumerate(rows, start=1)]

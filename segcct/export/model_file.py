@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,16 @@ def card_at(path: Path) -> ModelCard:
     or size are other models. Raises as `load_card` and `read_exported`."""
     if not is_exported(path):
         return load_card(path)
-    exported = read_exported(path)
+    if not path.is_file():
+        return _card_in(path, ())
+    found = path.stat()
+    return _card_in(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _card_in(file: Path, identity: tuple[int, ...]) -> ModelCard:  # noqa: ARG001 - changes with the file
+    """The card of an exported model, read once though a prediction asks for it several times."""
+    exported = read_exported(file)
     return exported.card.model_copy(update={"weights_sha256": hashlib.sha256(exported.content).hexdigest()})
 
 

@@ -67,6 +67,8 @@ def read_rows_of(
     header = lines[0][1] if lines else []
     if not header or not set(columns) <= set(header):
         found = listed(header, 8) or "an empty file"
+        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):  # as some spreadsheets write tables
+            remedy = "Save it with commas between the columns"
         raise error("columns are missing", file=file, found=found, expected=", ".join(columns) or None, remedy=remedy)
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)

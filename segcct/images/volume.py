@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import nibabel as nib
 import numpy as np
@@ -18,12 +18,15 @@ from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import NIFTI_SUFFIXES
 from segcct.images.formats import read_grid, read_image
 from segcct.images.nifti import affine_mm, unit_mm
-from segcct.runtime import NO_SPACING, voxel_volume_ml
+from segcct.runtime import NO_SPACING, header_on_grid, voxel_volume_ml
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3-D image and where it lies in the patient."""
+    """A 3-D image and where it lies in the patient, such as `Volume(array, np.diag([0.8, 0.8, 3, 1]), (0.8, 0.8, 3))`.
+
+    Raises `VolumeError` where array, affine or spacing have another shape than described below.
+    """
 
     array: np.ndarray
     """(X, Y, Z) voxels in the file's own order: its integers, or float32 where the file holds floats or scales."""
@@ -35,6 +38,21 @@ class Volume:
     """The NIfTI header it was read with; None for other sources."""
     path: Path | None = None
     """The file or DICOM folder it was read from."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
+        if self.spacing_mm is not None:
+            object.__setattr__(self, "spacing_mm", tuple(np.ravel(self.spacing_mm).astype(float).tolist()))
+        if not isinstance(self.array, np.ndarray) or self.array.ndim != 3:
+            self._refuse("array", self.array, "a NumPy array of 3 axes; of a 2-D image, array[:, :, None]")
+        if self.affine.shape != (4, 4):
+            self._refuse("affine", self.affine, "a 4x4 matrix")
+        if self.spacing_mm is not None and len(self.spacing_mm) != 3:
+            self._refuse("spacing_mm", self.spacing_mm, "3 lengths, or None")
+
+    def _refuse(self, part: str, value: Any, expected: str) -> NoReturn:
+        found = f"{type(value).__name__} of shape {tuple(np.shape(value))}"
+        raise VolumeError(f"{part} does not fit a volume", file=self.path, found=found, expected=expected)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,16 +108,7 @@ class Volume:
     def _header_for(self, array: np.ndarray) -> nib.Nifti1Header:
         if self.header is None:
             return _new_header(array, self.affine, has_spacing=self.spacing_mm is not None)
-        header = cast(nib.Nifti1Header, self.header.copy())
-        header.extensions.clear()
-        flat = int(self.header["dim"][0]) == 2 and array.shape[2] == 1
-        header.set_data_shape(array.shape[:2] if flat else array.shape)
-        header["pixdim"] = self.header["pixdim"]  # the line above resets what is beyond the shape
-        header.set_data_dtype(array.dtype)
-        header.set_intent("none")
-        for field in ("cal_min", "cal_max", "glmin", "glmax", "db_name", "aux_file"):
-            if field in header:
-                header[field] = b"" if field in ("db_name", "aux_file") else 0
+        header = cast(nib.Nifti1Header, header_on_grid(self.header, array))
         stored = affine_mm(self.header)
         if not np.allclose(stored, self.affine, rtol=0, atol=1e-6 * max(1.0, float(np.abs(stored).max()))):
             unit = np.diag([1 / unit_mm(header)] * 3 + [1.0])
@@ -163,6 +172,24 @@ def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None
             expected=f"{_describe(a)} {expected}",
             remedy="Resample one onto the other, or copy the right header when only the header is wrong",
         )
+
+
+def check_spacing(volume: Volume) -> None:
+    """Check that the voxel size is that of the affine; a file's always is, that of an array may be in another order.
+
+    Raises:
+        GeometryError: they differ by more than a hundredth.
+    """
+    sizes = nib.affines.voxel_sizes(volume.affine)
+    if volume.spacing_mm is None or np.allclose(sizes, volume.spacing_mm, rtol=0.01, atol=0):
+        return
+    raise GeometryError(
+        "spacing_mm is not the voxel size of the affine",
+        file=volume.path,
+        found=volume.spacing_mm,
+        expected=tuple(round(float(size), 4) for size in sizes),
+        remedy="Give both in the order of the array's axes",
+    )
 
 
 def _describe(volume: Volume) -> str:

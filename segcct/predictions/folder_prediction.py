@@ -31,6 +31,7 @@ from segcct.predictions.tracked_case import PredictedCase
 from segcct.preparation.cache_key import PREPARATION_VERSION
 from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
+from segcct.runtime import NO_SPACING
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def predict_folder(
         OSError: the folder cannot be written to.
     """
     options, loop = options or MaskOptions(), loop or CaseLoop()
-    mask_format = request.mask_format(options.mask_format, anonymize=options.anonymize)
+    request = replace(request, anonymize=options.anonymize)
+    mask_format = request.mask_format(options.mask_format)
     if options.probabilities:
         predictor.require_probabilities()
     how = settings_of(
@@ -144,7 +146,7 @@ def predict_folder(
         options,
         calibration=next((table.calibration for table in tables if table.calibration), None),
     )
-    reading = replace(request, cases=(), seen={}, anonymize=options.anonymize)
+    reading = replace(request, cases=(), seen={})
     shared = shares_batches(predictor, request)
     workers = cases_at_a_time(predictor, request, loop.cores)
     work = PredictCase(predictor, reading, output, options, mask_format, tuple(tables), shared)
@@ -156,7 +158,6 @@ def predict_folder(
         mask_format,
         [table.file for table in tables],
         existing=existing,
-        anonymize=options.anonymize,
     )
     with one_thread_each(shared and predictor.how.device == "cpu"):
         return folder.write(
@@ -222,10 +223,11 @@ def _preparation_digest(card: ModelCard, generator: ModelCard | None, how: Infer
 
 
 def without_description(mask: Volume) -> Volume:
-    """Without the free text of the scan's header, where some converters write names; our own mark of synthetic images
-    stays."""
-    if mask.header is None or mask.spacing_mm is None or says_synthetic(mask):
+    """Without the free text of the scan's header, where some converters write names. What segcct reads there stays:
+    that the voxel size is unknown, and that the image is synthetic."""
+    if mask.header is None:
         return mask
+    marks = ((NO_SPACING, mask.spacing_mm is None), ("synthetic", says_synthetic(mask)))
     header = mask.header.copy()
-    header["descrip"] = b""
+    header["descrip"] = ", ".join(mark for mark, holds in marks if holds).encode()
     return replace(mask, header=header)

@@ -66,7 +66,6 @@ def folder_status(
     how: Mapping[str, Any],
     tables: Sequence[str] = (),
     mask_format: FormatName = "nifti",
-    anonymized: bool = False,
 ) -> FolderStatus:
     """The status of a folder that `predict_folder` writes, or was killed in; no lock is needed, see `Index`.
 
@@ -77,12 +76,11 @@ def folder_status(
         how: `settings_of` the prediction.
         tables: those that hold rows of a finished case.
         mask_format: as of the prediction.
-        anonymized: as `anonymize` of the prediction.
 
     Raises:
         RunError: the folder holds another model's predictions.
     """
-    suffixes = FORMATS[request.mask_format(mask_format, anonymize=anonymized)].suffixes
+    suffixes, anonymized = FORMATS[request.mask_format(mask_format)].suffixes, request.anonymize
     index = Index.open(output, made_by, request.data, request.selection, overwrite=False, anonymized=anonymized)
     names = index.named(request.cases)
     entries = finished_cases(index, names, how, tables=tables, suffixes=suffixes)

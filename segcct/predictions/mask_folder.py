@@ -104,8 +104,6 @@ class MaskFolder:
     tables: Sequence[str] = ()
     """The tables that the work gives rows for."""
     existing: Existing = field(default="refuse", kw_only=True)
-    anonymize: bool = field(default=False, kw_only=True)
-    """Name masks by hashed ids."""
 
     def write(
         self,
@@ -151,7 +149,7 @@ class MaskFolder:
                     _note(index, outcome)
             finally:
                 outcomes, unwritten = self._finish(index, journal, outcomes)
-        unread = unread_places(self.request.unread, named=not self.anonymize)
+        unread = unread_places(self.request.unread, named=not self.request.anonymize)
         return Predictions(self.path, outcomes, unwritten, unread)
 
     @property
@@ -160,8 +158,8 @@ class MaskFolder:
 
     def _open(self, journal: Journal) -> Index:
         data, selection = self.request.data, self.request.selection
-        overwrite = self.existing == "replace"
-        index = Index.open(self.path, self.made_by, data, selection, overwrite=overwrite, anonymized=self.anonymize)
+        overwrite, anonymized = self.existing == "replace", self.request.anonymize
+        index = Index.open(self.path, self.made_by, data, selection, overwrite=overwrite, anonymized=anonymized)
         index.journal = journal
         return index
 
@@ -169,7 +167,7 @@ class MaskFolder:
         """Refuse or remove what is in the way, and list the cases before their masks are written: an evaluation then
         reports the masks that an interrupted prediction did not write as missing."""
         cases = index.named(self.request.cases)
-        if self.anonymize:  # the order in which the files appear must not reveal anything either
+        if self.request.anonymize:  # the order in which the files appear must not reveal anything either
             cases = dict(sorted(cases.items()))
         index.names = cases.keys()
         earlier = self._earlier_entries(index)
@@ -181,7 +179,7 @@ class MaskFolder:
         self._remove(cases, [file for file, name in masks.items() if name not in earlier], index.outdated)
         for job in jobs:
             self._expect(index, job)
-        if self.anonymize:
+        if self.request.anonymize:
             return [CaseJob(job.case.id, job, job.name) for job in jobs]
         return [CaseJob(job.name, job) for job in jobs]
 

@@ -39,9 +39,9 @@ class Request:
     unread: tuple[str, ...] = ()
     """Errors of the folders and files of the input that could not be read, so that their cases are not known."""
     anonymize: bool = False
-    """Lines on stderr name no file of the input."""
+    """Masks are named by hashed ids, and no line on stderr names a file of the input."""
 
-    def mask_format(self, wanted: FormatName, *, anonymize: bool) -> str:
+    def mask_format(self, wanted: FormatName) -> str:
         """The row of `FORMATS` that masks are written in: those of 2-D images are 2-D images.
 
         Raises:
@@ -54,7 +54,7 @@ class Request:
                 what = f"masks of 2-D images cannot be written as {wanted}"
                 raise DataError(what, file=self.data.root, remedy="Leave --format out")
             return "image"
-        if anonymize and not FORMATS[wanted].is_anonymous:
+        if self.anonymize and not FORMATS[wanted].is_anonymous:
             raise RunError(
                 "masks in this format repeat the patient's name and ids, by which viewers find the images, so "
                 "--anonymize does not go with it",

@@ -40,12 +40,14 @@ def test_a_path_is_found_in_another_spelling_of_unicode(tmp_path):
     [
         ("case\na\n", r"columns are missing \(found case; expected case, ct\)"),
         ("id,ct\na,b\n", r"columns are missing \(found id, ct; expected case, ct\)"),
-        ("case;ct\na;b\n", r"columns are missing \(found case;ct; expected case, ct\)"),
+        ("case;ct\na;b\n", r"columns are missing \(found case;ct; expected case, ct\)\. Save it with commas between"),
         ("case,ct\n", "lists no case"),
         ("case,ct\na,\n", r"an empty cell \(found column ct of row 1\)"),
         ("case,ct\na,b\na,c\n", r"a case is listed twice \(found a\)"),
         ("case,ct\nZo\u00eb,b\nZoe\u0308,c\n", "a case is listed twice"),
-        ("case,ct\n../a,b\n", r"a case id that cannot be the name of a file \(found \.\./a\)"),
+        ("case,ct\n../a,b\n", r"a case id that cannot be the name of a mask \(found \.\./a\)"),
+        ("case,ct\n..,b\n", r"a case id that cannot be the name of a mask \(found \.\.\)"),
+        ("case,ct\n.a,b\n", r"a case id that cannot be the name of a mask \(found \.a\)"),
         ("case,ct\n\0,b\n", "is not a table of text"),
     ],
 )

@@ -25,9 +25,9 @@ from segcct.cli import main
 from segcct.config import ImagesSection
 from segcct.datasets.split_record import Splits
 from segcct.errors import CheckpointError, DataError, ModelError, PackageError
-from segcct.export import onnx_export
+from segcct.export import model_file, onnx_export
 from segcct.export.backends import BACKENDS, backend_network
-from segcct.export.model_file import read_exported
+from segcct.export.model_file import ExportedModel, card_at, read_exported
 from segcct.export.on_demand import EXPORTED, ExportedOnDemand, _stored
 from segcct.export.verification import compare_outputs, random_inputs, require_equal, require_similar
 from segcct.images.volume import Volume
@@ -425,3 +425,20 @@ def test_int8_keeps_the_masks(folder: Path, scan: Path, tmp_path: Path, capsys: 
     expected = Predictor.load(folder, InferenceSettings(device="cpu")).predict(volume)
     for backend in BACKENDS:
         assert dice(expected, Predictor.load(output, InferenceSettings(backend=backend)).predict(volume)) > 0.95
+
+
+def test_the_card_of_a_file_is_read_once(tmp_path, monkeypatch):
+    file, read = tmp_path / "m.onnx", []
+
+    def counted(path: Path) -> ExportedModel:
+        read.append(path)
+        return ExportedModel(path.read_bytes(), small_export.model_card(), SQUARE, "fp32", {})
+
+    monkeypatch.setattr(model_file, "read_exported", counted)
+    digests = []
+    for content in (b"first", b"other"):
+        file.with_suffix(".new").write_bytes(content)
+        file.with_suffix(".new").replace(file)
+        digests += [card_at(file).weights_sha256 for _ in range(3)]
+    assert read == [file, file]
+    assert len(set(digests)) == 2

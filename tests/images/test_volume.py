@@ -8,6 +8,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -251,6 +252,7 @@ def test_what_speaks_of_the_source_voxels_is_left_behind(tmp_path: Path) -> None
     image = nib.Nifti1Image(ramp(), np.eye(4))
     header = image.header
     header["cal_max"], header["descrip"], header["db_name"], header["aux_file"] = 900, b"FSL", b"DOE^JANE", b"hot"
+    header["data_type"] = b"DOE JOHN"  # unused since Analyze 7.5
     header.set_intent("z score")
     header.set_slope_inter(2.0, 1.0)
     header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"patient"))
@@ -407,6 +409,29 @@ def test_the_origin_of_a_nrrd_is_in_its_unit(tmp_path: Path) -> None:
     )
     (tmp_path / "a.nrrd").write_bytes(header + bytes(24))
     assert np.allclose(Volume.load(tmp_path / "a.nrrd").affine[:3, 3], (1, 2, -3))
+
+
+@pytest.mark.parametrize(
+    ("space", "with_time"),
+    [
+        ("right-anterior-superior", "right-anterior-superior-time"),
+        ("RAS", "RAST"),
+        ("left-anterior-superior", "left-anterior-superior-time"),
+        ("LAS", "LAST"),
+        ("left-posterior-superior", "left-posterior-superior-time"),
+    ],
+)
+def test_the_space_of_a_nrrd_means_the_same_with_time(tmp_path: Path, space: str, with_time: str) -> None:
+    header = (
+        "NRRD0005\ntype: uchar\nencoding: raw\nspace: {}\ndimension: {}\nsizes: 2 3 4{}\n"
+        "space directions: (0.5,0,0{z}) (0,0.2,2{z}) (0,1,0.1{z}){}\nspace origin: (1,2,3{z})\n\n"
+    )
+    plain, timed = header.format(space, 3, "", "", z=""), header.format(with_time, 4, " 1", " (0,0,0,1)", z=",0")
+    for name, text in (("plain", plain), ("timed", timed)):
+        (tmp_path / f"{name}.nrrd").write_bytes(text.encode() + bytes(range(24)))
+    expected, found = (Volume.load(tmp_path / f"{name}.nrrd") for name in ("plain", "timed"))
+    assert np.array_equal(found.affine, expected.affine)
+    assert np.array_equal(found.array, expected.array)
 
 
 def test_colour_several_volumes_and_cut_short_are_refused(tmp_path: Path) -> None:
@@ -619,3 +644,25 @@ def test_a_file_that_is_a_link_to_nothing_is_named_with_its_target(tmp_path: Pat
         (tmp_path / name).symlink_to(".git/annex/objects/xx")
         with pytest.raises(VolumeError, match=rf"{name}: no such file.*Fetch the data \(datalad get"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "spacing_mm", "words"),
+    [
+        (np.zeros((4, 5)), np.eye(4), (1, 1, 1), r"array .*found ndarray of shape \(4, 5\); .*array\[:, :, None\]"),
+        ([[[0.0]]], np.eye(4), (1, 1, 1), "array .*found list of shape .*NumPy array of 3 axes"),
+        (np.zeros((4, 5, 2)), np.eye(3), (1, 1, 1), "affine .*expected a 4x4 matrix"),
+        (np.zeros((4, 5, 2)), None, None, "affine .*expected a 4x4 matrix"),
+        (np.zeros((4, 5, 2)), np.eye(4), (1, 1), "spacing_mm .*expected 3 lengths"),
+        (np.zeros((4, 5, 2)), np.eye(4), 1.5, "spacing_mm .*expected 3 lengths"),
+    ],
+)
+def test_parts_that_make_no_volume_are_refused(array: Any, affine: Any, spacing_mm: Any, words: str) -> None:
+    with pytest.raises(VolumeError, match=words):
+        Volume(array, affine, spacing_mm)
+
+
+def test_affine_and_spacing_may_be_lists_and_arrays() -> None:
+    made = Volume(ramp(), np.eye(4).tolist(), np.ones(3))  # type: ignore[arg-type]
+    check_same_grid(made, Volume(ramp(), np.eye(4), (1, 1, 1)))
+    assert made.spacing_mm == (1.0, 1.0, 1.0)

@@ -26,6 +26,7 @@ from segcct.predictions.prediction_request import Request, resolve
 from segcct.predictions.sources_file import read_key
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
+from segcct.runtime import NO_SPACING
 from tests.support.paired_scans import paired_predictor, write_paired
 
 SECRETS = ("JohnDoe", "JaneRoe", "hospital")
@@ -86,13 +87,21 @@ def test_nobody_is_named_and_pictures_are_drawn(of, scans, tmp_path):
     assert "No image: files are missing" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
 
 
-def test_the_free_text_of_a_scans_header_stays_behind(of, scans, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (b"JohnDoe 1950", b""),
+        (b"JohnDoe, SyntheticMR T2", b"synthetic"),
+        (f"{NO_SPACING}, JohnDoe".encode(), NO_SPACING.encode()),
+    ],
+)
+def test_the_free_text_of_a_scans_header_stays_behind(of, scans, tmp_path, text, kept):
     for file in scans.glob("*_ct.nii.gz"):
         scan = nib.load(file)
-        scan.header["descrip"] = b"JohnDoe 1950"
+        scan.header["descrip"] = text
         nib.save(nib.Nifti1Image(np.asarray(scan.dataobj), scan.affine, scan.header), file)
     request = resolve(of.card, scans)
-    for anonymize, told in ((True, b""), (False, b"JohnDoe 1950")):
+    for anonymize, told in ((True, kept), (False, text)):
         for mask in predict_folder(of, request, tmp_path / str(anonymize), MaskOptions(anonymize=anonymize)).masks:
             assert nib.load(mask).header["descrip"].item() == told
 

@@ -7,12 +7,13 @@ import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from segcct import case_runner
 from segcct.case_runner import BACKENDS, CaseJob, Done, Failed, Skipped, failures, pooled, run_cases, values
-from segcct.errors import DataError, show_tracebacks
+from segcct.errors import DataError, WorkerError, show_tracebacks
 
 POOLED = [("serial", 1), ("threads", 2), pytest.param("processes", 2, marks=pytest.mark.slow)]
 
@@ -75,6 +76,44 @@ def test_debug_shows_the_traceback(capsys):
     finally:
         show_tracebacks(False)
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_debug_names_nothing_of_a_hashed_case(capsys):
+    def fails(name: str) -> None:
+        try:
+            Path("/hospital", name).read_bytes()
+        except FileNotFoundError as error:
+            raise KeyError(f"/hospital/{name}") from error
+
+    show_tracebacks(True)
+    try:
+        list(run_cases([CaseJob("jane", "jane", alias="ab12")], fails))
+    finally:
+        show_tracebacks(False)
+    shown = capsys.readouterr().err
+    assert "in fails" in shown
+    assert "\nKeyError\n" in shown
+    assert "jane" not in shown
+
+
+def test_a_dead_worker_tells_nothing_of_a_hashed_case():
+    def dead(name: str) -> None:
+        raise WorkerError("a task failed", found=f"no file /hospital/{name}", remedy="Use fewer workers")
+
+    class Raising(ThreadPoolExecutor):
+        def submit(self, call, /, *args, **kwargs):  # as an executor whose process died
+            return super().submit(dead, "jane")
+
+    named, hashed = (
+        next(
+            run_cases(
+                [CaseJob("jane", "jane", alias)], dead, backend=lambda calls, _: pooled(calls, Raising(1), lambda: 1)
+            )
+        )
+        for alias in (None, "ab12")
+    )
+    assert failures([named]) == ["jane: a task failed (found no file /hospital/jane). Use fewer workers"]
+    assert failures([hashed]) == ["ab12: a worker process died. Use fewer workers"]
 
 
 def test_after_a_failure_the_rest_is_done_otherwise():

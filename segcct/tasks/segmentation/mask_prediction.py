@@ -92,7 +92,6 @@ class MaskPrediction:
             how=settings_of(self.card, self.settings, self.options.masks, calibration=calibration),
             tables=[VOLUMES] if self.quality is None else [VOLUMES, QUALITY],
             mask_format=self.options.masks.mask_format,
-            anonymized=self.options.masks.anonymize,
         )
 
     def dry_run(self) -> str:
