@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from segcct.config import Experiment
 from segcct.datasets.split_names import SPLIT_NAMES, SplitName
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, require_type
 from segcct.predictions.mask_options import MaskOptions
 from segcct.tasks.task import task_named, task_of
 from segcct.tasks.task_options import CohortOptions, PredictOptions
@@ -49,6 +49,7 @@ def train(
     from segcct.tasks.task_files import task_of_keys
     from segcct.training.session import experiment_of
 
+    require_type("overrides", overrides, Mapping)
     if (config is None) == (resume is None):
         raise ConfigError("a training takes a config, or a run to resume", expected="one of config and resume")
     if isinstance(config, Experiment):
@@ -104,15 +105,19 @@ def predict(
     are none. Cases that fail do not stop the others.
 
     Raises `SegcctError` where the model (such as a classifier), the input or an option cannot be used, or the folder
-    has masks that `existing` does not provide for.
+    has masks that `existing` does not provide for; `TypeError` for options of another type.
     """
     from segcct.predictions.mask_folder import Existing
 
     masks, cohort = masks or MaskOptions(), cohort or CohortOptions()
     _check("existing", existing, get_args(Existing))
     _check("split", split, (None, *SPLIT_NAMES))
-    from segcct.tasks.segmentation.mask_prediction import MaskPrediction  # imports PyTorch
+    from segcct.inference.inference_settings import InferenceSettings  # imports PyTorch
+    from segcct.tasks.segmentation.mask_prediction import MaskPrediction
 
+    require_type("settings", settings, InferenceSettings)
+    require_type("masks", masks, MaskOptions)
+    require_type("cohort", cohort, CohortOptions)
     options = PredictOptions(settings, masks, quality, split, existing, cohort)
     return MaskPrediction.of(model, Path(source), Path(output), options).write()
 

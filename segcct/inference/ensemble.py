@@ -44,9 +44,11 @@ def find_members(models: Models) -> tuple[Path, ...]:
     """The `best/` folders of some models; a cross-validation stands for those of its folds.
 
     Raises `RunError` where a fold is not trained yet, `HubError` where a model cannot be downloaded, and `ModelError`
-    where a folder is named twice.
+    where a folder is named twice, or none at all.
     """
     paths = [models] if isinstance(models, str | Path) else models
+    if not paths:
+        raise ModelError("no model is named", expected="a best/ folder, or a list of them")
     members: list[Path] = []
     for path in map(local_model, paths):
         members += FoldsFolder.open(path).members() if FoldsFolder.is_at(path) else [path]

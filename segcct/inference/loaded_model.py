@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory, short_reason
+from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory, require_type, short_reason
 from segcct.export.model_file import card_at, is_exported, read_exported
 from segcct.hardware.devices import pick_device
 from segcct.hardware.processor import limit_threads
@@ -81,9 +81,14 @@ class LoadedModel:
         """The model of a `best/` folder, of an exported file or of `hf://OWNER/NAME`; of several, or of the folds of a
         cross-validation, their ensemble.
 
+        Args:
+            models: the folder, file or name, or a list of them.
+            how: how the network runs; by default on a GPU if there is one, in the faster precision.
+
         Raises `RunError`, `CheckpointError`, `HubError`, or `ModelError` for another task's model or members that do
-        not fit.
+        not fit; `TypeError` where `how` is not an `InferenceSettings`.
         """
+        require_type("how", how, InferenceSettings)
         cards = cls._cards(models)
         card = common_card(cards, cls.interface)
         how = how or default_settings(cards)

@@ -16,7 +16,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.layouts.volumes import require_one_grid
 from segcct.errors import DataError, GeometryError, ModelError
 from segcct.files.file_names import case_name
-from segcct.images.volume import Volume
+from segcct.images.volume import Volume, check_spacing
 from segcct.inference.adaptation import Adaptation, batch_norms
 from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.frozen_generator import load_frozen
@@ -118,7 +118,7 @@ class Predictor(VolumeModel):
 
         Raises:
             DataError: a channel is missing, or the mask is.
-            GeometryError: two volumes are not on one grid.
+            GeometryError: two volumes are not on one grid, or a voxel size is not that of its affine.
             TypeError: one of them is a file name or an array.
         """
         wanted = list(self.data.channels)
@@ -135,6 +135,7 @@ class Predictor(VolumeModel):
             )
         volumes = [channels[name] for name in wanted]
         for other in [*volumes, *([] if mask is None else [mask])]:
+            check_spacing(other)
             require_one_grid(other, volumes[0])
         if self.data.intensity.rule == "zscore_mask" and mask is None:
             raise DataError("this model needs a mask for intensity normalization", expected=self.data.intensity.mask)

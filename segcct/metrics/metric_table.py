@@ -20,12 +20,13 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
-from segcct.errors import MetricError, PluginError
+from segcct.errors import MetricError, PluginError, is_foreseen
 from segcct.metrics.defined_values import defined
 from segcct.metrics.pair import MaskPair
 from segcct.metrics.surface_distances import SurfaceDistances
@@ -87,9 +88,8 @@ class Metric(Quantity):
 
     def __call__(self, pair: MaskPair) -> float | None:
         """The score of a pair; None where it is not defined. Raises `MetricError` if it is infinite or outside
-        `bounds`."""
-        rule = self.one_sided if pair.status in ("missed", "spurious") else None
-        value = defined((rule or self.score)(pair))
+        `bounds`, or if the function of another package fails."""
+        value = self._value(pair)
         if value is not None and math.isinf(value):
             raise MetricError(
                 f"metric '{self.key}' gives an infinite score",
@@ -105,6 +105,20 @@ class Metric(Quantity):
                 remedy="Register the metric with its true bounds, such as bounds=(0.0, math.inf)",
             )
         return value
+
+    def _value(self, pair: MaskPair) -> float | None:
+        rule = self.one_sided if pair.status in ("missed", "spurious") else None
+        try:
+            return defined((rule or self.score)(pair))
+        except Exception as error:  # other people's code fails in any way
+            if self.key in _ROWS or is_foreseen(error):
+                raise
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise MetricError(
+                f"metric '{self.key}' fails for a structure of status {pair.status}",
+                found=f"{type(error).__name__}: {error}, in line {last.lineno} of {last.filename}",
+                expected="a number, or None where it is not defined",
+            ) from error
 
 
 def register_metric(metric: Metric) -> None:

@@ -27,8 +27,11 @@ def parse_options(name: str, kind: type[Options], options: Mapping[str, object] 
     """Checks the options of model `name` against their declaration.
 
     Raises:
-        ModelError: an option the model does not have (listing those it has), or a value it does not take.
+        ModelError: an option the model does not have (listing those it has), or a value it does not take, or `options`
+            is not a mapping.
     """
+    if not isinstance(options, Mapping | None):
+        raise ModelError(f"options of model {name}", found=repr(options), expected="a dictionary from option to value")
     options = dict(options or {})
     valid = list(kind.model_fields)
     for option in options:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from numbers import Integral
 from typing import Literal
 
 from torch import nn
@@ -23,6 +24,7 @@ from segcct.models.compact_transformers import (
     CctUnetClassifier,
     CompactTransformer,
     EncoderOptions,
+    Preset,
 )
 from segcct.models.generator import SIZES as GENERATOR_SIZES
 from segcct.models.generator import Generator, GeneratorOptions
@@ -52,10 +54,9 @@ class Entry:
     default: those of the published count where there is one."""
 
 
-def _published(preset: str) -> tuple[int, int, int]:
-    """Of a compact transformer: CIFAR-10 at 32 pixels, ImageNet above."""
-    size = int(preset.rsplit("_", 1)[1])
-    return 3, 10 if size == 32 else 1000, size
+def _published(preset: Preset) -> tuple[int, int, int]:
+    """`made_for` of a compact transformer: CIFAR-10 at 32 pixels, ImageNet above."""
+    return 3, 10 if preset.image_size == 32 else 1000, preset.image_size
 
 
 _TABLE = Registry("model", "segcct.models", {})
@@ -79,7 +80,7 @@ _ENTRIES: list[Entry] = [
             "classifier",
             partial(CompactTransformer, preset),
             CctOptions if preset.family == "cct" else EncoderOptions,
-            _published(name),
+            _published(preset),
         )
         for name, preset in PRESETS.items()
     ),
@@ -153,18 +154,18 @@ def create_model(
         name: one of `model_names()`, `timm:NAME` or `timm/NAME`.
         in_channels: channels of the image.
         num_classes: segmenters and generators: background included.
-        image_size: side in pixels the model is built for; other sizes are taken too.
+        image_size: side in pixels of the square the model is built for; other sizes and rectangles are taken too.
         options: the model's own options, such as {"positional": "sine"}.
 
     Returns a module: segmenters map (B, C, H, W) to logits (B, K, H, W), classifiers to (B, K); generators map a mask
     and its conditions to (B, C, H, W), see `Generator.forward`.
 
     Raises:
-        ModelError: unknown name, unknown or ill-typed option, or a size that is not positive.
+        ModelError: unknown name, unknown or ill-typed option, or a number that is not whole or not positive.
     """
     row = entry(name)
     for what, value in (("in_channels", in_channels), ("num_classes", num_classes), ("image_size", image_size)):
-        if value < 1:
-            raise ModelError(f"{what} of model {name}", found=value, expected="at least 1")
+        if not isinstance(value, Integral) or value < 1:
+            raise ModelError(f"{what} of model {name}", found=repr(value), expected="a whole number of at least 1")
     parsed = parse_options(name, row.options, options)
     return row.build(in_channels=in_channels, num_classes=num_classes, image_size=image_size, options=parsed)

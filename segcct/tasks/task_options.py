@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, require_type
 from segcct.predictions.mask_options import MaskOptions
 
 if TYPE_CHECKING:
@@ -33,10 +33,19 @@ class CohortOptions:
     """Predict in tasks of Spark; None: in this process."""
 
     def __post_init__(self) -> None:
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise ConfigError("no such part of the cases", found=f"shard {self.shard}", expected="such as (3, 16)")
+        match self.shard:
+            case None:
+                pass
+            case (int(part), int(parts)) if 1 <= part <= parts:
+                pass
+            case wrong:
+                raise ConfigError("no such part of the cases", found=f"shard {wrong!r}", expected="such as (3, 16)")
         if self.max_failures is not None and self.max_failures < 0:
             raise ConfigError("max_failures is a number of cases", found=self.max_failures, expected="at least 0")
+        if self.engine is not None:
+            from segcct.spark.spark_cases import SparkEngine
+
+            require_type("engine", self.engine, SparkEngine)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import csv
 import json
 import math
 import pickle
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,6 +149,23 @@ def test_an_infinite_score_names_its_metric_and_its_case(tmp_path: Path) -> None
     found = r"a: metric 'ratio' gives an infinite score \(found inf for a structure of status ok"
     with pytest.raises(EvaluationError, match=found):
         evaluate(masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0), "acdc")
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (lambda pair: pair.counts.dice / 0, r"ZeroDivisionError: .*, in line \d+ of .*test_metric_table\.py"),
+        (lambda pair: "high", "TypeError: must be real number, not str"),
+    ],
+)
+def test_a_metric_that_fails_is_named_and_is_no_bug_of_segcct(
+    score: Callable[[MaskPair], Any], words: str, tmp_path: Path
+) -> None:
+    register_metric(Metric(key="ratio", label="Ratio", score=score))
+    with pytest.raises(EvaluationError, match=rf"a: metric 'ratio' fails for .* status ok \(found {words}") as caught:
+        evaluate(masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0), "acdc")
+    assert "bug of segcct" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("table")

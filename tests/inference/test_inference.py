@@ -144,6 +144,13 @@ def test_channels_must_share_a_grid(scan):
         predictor(channels=("a", "b")).predict({"a": scan, "b": other})
 
 
+@pytest.mark.parametrize("spacing_mm", [(6.0, 2.0, 1.5), (0.0, 0.0, 0.0)])
+def test_a_voxel_size_must_be_that_of_the_affine(scan, spacing_mm):
+    """An array in another order than its voxel size would be resampled wrongly."""
+    with pytest.raises(GeometryError, match=r"found \(.*; expected \(1.5, 2.0, 6.0\)"):
+        predictor().predict(Volume(scan.array, scan.affine, spacing_mm))
+
+
 def test_a_mask_is_where_it_is_above_one_half(scan, tmp_path, monkeypatch):
     """Resampling leaves values between 0 and 1: a mask given in Python is read as one from a file."""
     mask = scan.with_array(np.linspace(0, 1, scan.array.size, dtype=np.float32).reshape(scan.array.shape))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -76,10 +78,17 @@ def test_ill_typed_option_is_an_error(options: dict[str, object], words: tuple[s
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("sizes", [(0, 10, 32), (3, 0, 32), (3, 10, -1)])
-def test_sizes_must_be_positive(sizes: tuple[int, int, int]) -> None:
-    with pytest.raises(ModelError, match="at least 1"):
+@pytest.mark.parametrize(
+    "sizes", [(0, 10, 32), (3, 0, 32), (3, 10, -1), ("3", 10, 32), (3, 10, (32, 32)), (3, 10, 3.5)]
+)
+def test_sizes_must_be_whole_and_positive(sizes: tuple[Any, Any, Any]) -> None:
+    with pytest.raises(ModelError, match="a whole number of at least 1"):
         create_model("cct_2_3x2_32", *sizes)
+
+
+def test_options_are_a_dictionary() -> None:
+    with pytest.raises(ModelError, match=r"options of model cct_2_3x2_32 .*found 'sine'; expected a dictionary"):
+        create_model("cct_2_3x2_32", 3, 10, 32, "sine")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "resnet18"])

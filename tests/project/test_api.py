@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 import segcct
 from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.config.descriptions import description_of
-from segcct.errors import ConfigError, RunError
+from segcct.errors import ConfigError, LabelError, ModelError, RunError
 from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
 from segcct.tasks.task import TASKS
@@ -126,10 +127,37 @@ def test_an_option_of_a_prediction_that_does_not_exist_is_refused(options: dict[
         segcct.predict("runs/x/best", "scans", "masks", **options)
 
 
-@pytest.mark.parametrize("shard", [(0, 3), (4, 3)])
-def test_a_part_of_a_cohort_that_does_not_exist_is_refused(shard: tuple[int, int]) -> None:
-    with pytest.raises(ConfigError, match="no such part of the cases"):
+@pytest.mark.parametrize("shard", [(0, 3), (4, 3), "3/16", 3, (1, 2, 3)])
+def test_a_part_of_a_cohort_that_does_not_exist_is_refused(shard: Any) -> None:
+    with pytest.raises(ConfigError, match=r"no such part of the cases .*such as \(3, 16\)"):
         segcct.CohortOptions(shard=shard)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: segcct.predict("x", "y", "z", settings={"tta": "flips"}), "settings .* InferenceSettings, not dict"),
+        (lambda: segcct.predict("x", "y", "z", masks={"keep_largest": True}), "masks .* MaskOptions, not dict"),
+        (lambda: segcct.predict("x", "y", "z", cohort=(3, 16)), "cohort .* CohortOptions, not tuple"),
+        (lambda: segcct.CohortOptions(engine="spark"), "engine .* SparkEngine, not str"),
+        (lambda: segcct.Predictor.load("x", {"tta": "flips"}), "how .* InferenceSettings, not dict"),
+        (lambda: segcct.train(CONFIG, ["train.epochs=1"]), "overrides .* Mapping, not list"),
+    ],
+)
+def test_an_option_of_another_type_is_refused_by_its_name(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+def test_an_empty_list_of_models_is_refused() -> None:
+    """Such as that of a glob that finds nothing."""
+    with pytest.raises(ModelError, match="no model is named"):
+        segcct.Predictor.load([])
+
+
+def test_label_values_alone_are_no_scheme() -> None:
+    with pytest.raises(LabelError, match=r"not a label scheme .*data.labels names the classes"):
+        segcct.evaluate("masks", "references", scheme={"LV": 1})  # type: ignore[arg-type]
 
 
 def test_public_names_are_there_and_documented() -> None:
