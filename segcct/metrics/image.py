@@ -41,7 +41,7 @@ class ImageDistance:
     mae: float | None
     """Mean absolute difference."""
     psnr: float | None
-    """10 log10(range^2 / mse) in dB; None for equal images."""
+    """10 log10(1 / mse) in dB; None for equal images."""
     ssim: float | None
     """Mean of the structural similarity map over the region, in [-1, 1]."""
     correlation: float | None
@@ -57,9 +57,6 @@ def image_distances(
     reconstruction: np.ndarray,
     label: np.ndarray,
     classes: Sequence[str],
-    *,
-    data_range: float = 1.0,
-    band_px: int = BAND_PX,
 ) -> dict[str, ImageDistance]:
     """Distances over `whole`, `foreground` (all classes together), `border` and each class, in this order.
 
@@ -68,20 +65,18 @@ def image_distances(
         reconstruction: the same shape.
         label: (D, h, w) class indices, 0 background.
         classes: names of the indices 1, 2, ...
-        data_range: the images' range, for PSNR and SSIM.
-        band_px: half width of the border band.
 
     Raises:
         MetricError: shapes that do not fit, values that are not finite, a class index without a name, or a class with
             the name of one of the regions.
     """
     original, reconstruction = _checked(original, reconstruction, label, classes)
-    similarity = ssim_map(original, reconstruction, data_range)
-    named = regions(label, classes, band_px=band_px)
-    return {name: _distance(original, reconstruction, similarity, region, data_range) for name, region in named.items()}
+    similarity = ssim_map(original, reconstruction)
+    named = regions(label, classes)
+    return {name: _distance(original, reconstruction, similarity, region) for name, region in named.items()}
 
 
-def regions(label: np.ndarray, classes: Sequence[str], *, band_px: int = BAND_PX) -> dict[str, np.ndarray]:
+def regions(label: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
     """Boolean (D, h, w) per region: whole, foreground, border, then each class.
 
     Raises `MetricError` for a class with one of these names, except for `foreground` as the only class, which is that
@@ -96,7 +91,7 @@ def regions(label: np.ndarray, classes: Sequence[str], *, band_px: int = BAND_PX
             expected=f"a name other than {WHOLE}, {FOREGROUND} and {BORDER}",
             remedy="Rename the class in data.labels",
         )
-    named = {WHOLE: np.ones(label.shape, dtype=bool), FOREGROUND: label > 0, BORDER: border_band(label, band_px)}
+    named = {WHOLE: np.ones(label.shape, dtype=bool), FOREGROUND: label > 0, BORDER: border_band(label)}
     return named | {name: label == index for index, name in enumerate(classes, start=1)}
 
 
@@ -169,7 +164,7 @@ def rmse_within(original: np.ndarray, reconstruction: np.ndarray, region: np.nda
     return rmse(_inside(original, region), _inside(reconstruction, region))
 
 
-def ssim_map(original: np.ndarray, reconstruction: np.ndarray, data_range: float = 1.0) -> np.ndarray | None:
+def ssim_map(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray | None:
     """(D, C, h, w) -> (D, C, h, w) structural similarity, slice by slice and channel by channel; None for slices
     smaller than its window (scikit-image; Gaussian window of sigma 1.5 and side 11, as in Wang et al. 2004)."""
     if min(original.shape[2:]) < SSIM_WINDOW:
@@ -181,7 +176,7 @@ def ssim_map(original: np.ndarray, reconstruction: np.ndarray, data_range: float
         _, similarity[place] = structural_similarity(
             original[place],
             reconstruction[place],
-            data_range=data_range,
+            data_range=1.0,
             gaussian_weights=True,
             sigma=SSIM_SIGMA,
             use_sample_covariance=False,
@@ -195,7 +190,6 @@ def _distance(
     reconstruction: np.ndarray,
     similarity: np.ndarray | None,
     region: np.ndarray,
-    data_range: float,
 ) -> ImageDistance:
     """All distances of (D, C, h, w) over a region (D, h, w)."""
     pixels = int(np.count_nonzero(region))
@@ -209,7 +203,7 @@ def _distance(
         euclidean=float(np.sqrt(np.square(differences).sum())),
         rmse=math.sqrt(mse),
         mae=float(np.abs(differences).mean()),
-        psnr=None if mse == 0 else 10.0 * math.log10(data_range**2 / mse),
+        psnr=None if mse == 0 else 10.0 * math.log10(1.0 / mse),
         ssim=None if similarity is None else float(_inside(similarity, region).mean(dtype=np.float64)),
         correlation=_correlation(true, inside),
     )

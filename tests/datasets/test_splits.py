@@ -55,6 +55,12 @@ def test_fractions_by_hand() -> None:
     assert [len(split) for split in (splits.train, splits.val, splits.test)] == [24, 6, 10]
 
 
+@pytest.mark.parametrize(("patients", "fraction", "tested"), [(25, 0.1, 3), (14, 0.1, 1), (16, 0.1, 2), (9, 0.01, 1)])
+def test_a_fraction_is_rounded_half_up_to_at_least_one_patient(patients: int, fraction: float, tested: int) -> None:
+    splits = make_splits(acdc(patients), section(test=fraction))
+    assert len(patients_of(splits.test)) == tested
+
+
 @settings(max_examples=40)
 @given(
     frames=st.lists(st.integers(1, 4), min_size=10, max_size=30),

@@ -8,6 +8,7 @@ import json
 import shutil
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, LabelError, MetricError
 from segcct.evaluation import evaluate_folders, evaluation_files, scoring
 from segcct.evaluation.evaluate_folders import evaluate
-from segcct.evaluation.scoring import CaseScores
+from segcct.evaluation.paired_comparison import paired_differences
+from segcct.evaluation.scoring import CaseScores, Row
 from segcct.evaluation.summary_record import MetricStats
 from segcct.evaluation.tables import _mean
 from segcct.images.affines import IMAGE_AFFINE
 from segcct.images.volume import Volume
+from segcct.metrics import all_metrics, get_convention
 from segcct.metrics.metric_table import quantity
 from segcct.report import plots
 from segcct.report.findings import findings
@@ -719,6 +722,24 @@ def test_against_other_predictions(folders: tuple[Path, Path], tmp_path: Path) -
     (perfect / "c.nii.gz").unlink()
     with pytest.raises(EvaluationError, match=r"c: has a reference but no prediction .*perfect/c\.nii\.gz"):
         evaluate(*folders, "acdc", against=perfect)
+
+
+def test_classes_and_regions_are_corrected_apart() -> None:
+    """Seven differences of one sign: p = 2 / 2^7; corrected for two classes, for one region, and not for their mean."""
+    scheme = Scheme("two", {"A": 1, "B": 2}, {"both": (1, 2)})
+
+    def rows(start: float) -> list[Row]:
+        return [
+            Row(f"{case}", f"{case}", name, "ok", None, None,
+                {"default": {**dict.fromkeys(all_metrics()), "dice": start + case / 100}}, {})
+            for case in range(1, 8) for name in ("A", "B", "both")
+        ]  # fmt: skip
+
+    others = [replace(row, scores={"default": {**row.scores["default"], "dice": 0.5}}) for row in rows(0.5)]
+    found = paired_differences(rows(0.5), others, scheme, get_convention("default"))
+    p = {name: found["classes"][name]["dice"]["p_holm"] for name in ("A", "B", "both")}
+    assert p == pytest.approx({"A": 4 / 128, "B": 4 / 128, "both": 2 / 128})
+    assert found["overall"]["dice"]["p_holm"] == pytest.approx(2 / 128)
 
 
 def test_other_predictions_are_compared_on_the_cases_of_a_split(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -149,13 +149,17 @@ def test_one_draw_equals_the_figures_of_the_drawn_pictures():
         halves.append(
             {
                 "auroc": class_aurocs(p, r)[1],
+                "precision": scores[1].precision,
+                "recall": scores[1].recall,
                 "f1": scores[1].f1,
                 "macro_f1": mean_of([one.f1 for one in scores]),
+                "balanced_accuracy": mean_of([one.recall for one in scores]),
+                "macro_auroc": mean_of(class_aurocs(p, r)),
             }
         )
-    for name, found in (("auroc", ranges.auroc[1]), ("f1", ranges.f1[1]), ("macro_f1", ranges.macro_f1)):
-        ends = sorted(half[name] for half in halves)
-        assert found == pytest.approx(ends)
+    for name, first in halves[0].items():
+        found = getattr(ranges, name)
+        assert (found[1] if isinstance(found[0], list) else found) == pytest.approx(sorted([first, halves[1][name]]))
     errors = [calibration_error(probabilities[part], reference[part]) for part in (slice(40), slice(40, 80), slice(80))]
     assert ranges.ece[0] > 0  # so that no end was clipped, and the draws moved together
     assert ranges.ece[1] - ranges.ece[0] == pytest.approx(max(errors) - min(errors))
@@ -202,6 +206,13 @@ def test_nothing_to_say_of_an_absent_class():
     ranges = class_intervals(np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]), np.array([0, 1]), resamples=50)
     assert ranges.recall[2] == [None, None]
     assert ranges.auroc[2] == [None, None]
+
+
+def test_a_class_that_is_only_predicted_is_not_in_the_macro_f1():
+    """Every draw holds classes 0 and 1 alike, class 2 only as a mistake: F1 of 2 / 3 and 1."""
+    once = np.array([[0.1, 0.1, 0.8], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    ranges = class_intervals(np.tile(once, (4, 1)), np.tile([0, 0, 1], 4), np.repeat(range(4), 3).tolist())
+    assert ranges.macro_f1 == pytest.approx([5 / 6, 5 / 6])
 
 
 @settings(max_examples=20)

@@ -179,10 +179,9 @@ def test_bad_input_says_what_is_wrong() -> None:
         metrics.dice(a, np.ones((3, 3, 4), dtype=bool))
     with pytest.raises(MetricError, match=r"reference is not a mask.*values 0, 2"):
         metrics.dice(a, np.array([0, 2, 0] * 9).reshape(3, 3, 3))
-    with pytest.raises(MetricError, match=r"spacing.*3 positive numbers"):
-        metrics.hausdorff(a, a, (1.0, 1.0))
-    with pytest.raises(MetricError, match=r"spacing.*3 positive numbers"):
-        metrics.hausdorff(a, a, (1.0, 0.0, 1.0))
+    for spacing in ((1.0, 1.0), (1.0, 0.0, 1.0), (1.0, math.inf, 1.0), (1.0, math.nan, 1.0)):
+        with pytest.raises(MetricError, match=r"spacing.*3 positive numbers"):
+            metrics.hausdorff(a, a, spacing)
     labels = a.astype(np.uint8)
     for values in ((0,), (1, -1), ()):
         with pytest.raises(MetricError, match=r"structure brain is not made of label values .*values of 1 or more"):

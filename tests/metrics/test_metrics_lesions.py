@@ -60,6 +60,14 @@ def test_small_lesions_are_left_out_with_what_meets_them() -> None:
     assert dice == pytest.approx(2 * 8 / 35)
 
 
+def test_a_lesion_of_exactly_the_smallest_volume_is_left_out() -> None:
+    prediction, reference = np.zeros((2, 20, 20, 20), dtype=bool)
+    reference[5:10, 5:10, 5:7] = True  # 50 mm3
+    assert lesion_scores(prediction, reference, UNIT, LesionRule()) == (1.0, 0.0)
+    reference[10, 5, 5] = True
+    assert lesion_scores(prediction, reference, UNIT, LesionRule()) == (0.0, MISSED_MM)
+
+
 def test_without_dilation_components_stand_alone() -> None:
     reference = np.zeros((10, 6, 6), dtype=bool)
     reference[1, 1, 1] = reference[2, 2, 2] = True  # touch at a corner: one lesion

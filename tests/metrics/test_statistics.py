@@ -90,6 +90,22 @@ def test_patients_with_more_cases_weigh_more() -> None:
         metrics.summarize(values.tolist(), ["a"])
 
 
+def test_few_patients_of_unequal_size_by_hand() -> None:
+    """Sums 1.6, 0.5 and 0.6 over 2, 1 and 1 cases: residuals (0.25, -0.175, -0.075) / (4 / 3) around 0.675."""
+    spread = np.std([0.1875, -0.13125, -0.05625], ddof=1)
+    half = 4.302652730 * spread / math.sqrt(3)  # Student's t with 2 degrees of freedom
+    found = interval(np.array([0.9, 0.5, 0.7, 0.6]), ["a", "b", "a", "c"])
+    assert found == pytest.approx((0.675 - half, 0.675 + half))
+
+
+def test_the_bootstrap_begins_at_eight_patients() -> None:
+    for patients in (7, 8):
+        values = DICE_LAW.rvs(patients, random_state=np.random.default_rng(5))
+        half = stats.t.ppf(0.975, patients - 1) * stats.sem(values)
+        student = pytest.approx((values.mean() - half, values.mean() + half))
+        assert (interval(values, range(patients)) == student) == (patients < 8)
+
+
 def test_an_infinite_score_is_refused() -> None:
     with pytest.raises(MetricError, match="infinite"):
         metrics.summarize([1.0, math.inf])
@@ -154,13 +170,26 @@ def test_signed_rank_by_hand() -> None:
     assert metrics.signed_rank_p([0.0, 0.0]) == 1.0
 
 
-def test_the_test_counts_patients_not_cases() -> None:
+def test_the_test_and_the_interval_count_patients_not_cases() -> None:
     first, second = [0.9] * 8, [0.8, 0.7, 0.6, 0.5] * 2
     by_case = metrics.paired(first, second)["p"]
-    by_patient = metrics.paired(first, second, ["a", "b", "c", "d"] * 2)["p"]
-    assert by_patient == pytest.approx(2 / 16)
+    by_patient = metrics.paired(first, second, ["a", "b", "c", "d"] * 2)
+    assert by_patient["p"] == pytest.approx(2 / 16)
     assert by_case is not None
-    assert by_case < by_patient
+    assert by_case < by_patient["p"]
+    assert by_patient["ci95"] == pytest.approx(metrics.paired(first[:4], second[:4])["ci95"])
+
+
+def test_rounding_is_no_difference() -> None:
+    """Five patients of one sign give 2 / 2^5; a sixth, whose two cases cancel but for 5e-17, is a tie and no sixth."""
+    first, second = [0.95, 0.8, 0.85, 0.7, 0.91, 0.68, 0.86], [0.9, 0.7, 0.7, 0.5, 0.6, 0.58, 0.96]
+    assert sum(np.subtract(first[5:], second[5:])) > 0
+    assert metrics.paired(first, second, [0, 1, 2, 3, 4, 5, 5])["p"] == pytest.approx(2 / 32)
+    assert metrics.paired([0.1 + 0.2], [0.3])["ties"] == 1
+    assert metrics.paired([100.1 + 100.2], [200.3], higher_is_better=None)["ties"] == 1
+    assert metrics.paired([1e-9], [2e-9])["losses"] == 1
+    equal = metrics.paired([0.3, 0.8, 0.9, 0.7, 0.6], [0.2, 0.7, 0.8, 0.6, 0.7])  # but for rounding, of one size
+    assert equal["p"] == metrics.signed_rank_p([1.0, 1.0, 1.0, 1.0, -1.0])
 
 
 def test_holm_by_hand() -> None:
@@ -175,6 +204,10 @@ def test_nothing_to_compare() -> None:
     assert (result["difference"], result["p"], result["n"]) == (None, None, 0)
     with pytest.raises(MetricError, match="same cases"):
         metrics.paired([0.5], [0.5, 0.6])
+    with pytest.raises(MetricError, match="a score is infinite"):
+        metrics.paired([0.5, math.inf], [0.5, 0.6])
+    assert metrics.paired([0.0, 0.0], [0.0, 0.0])["ties"] == 2
+    assert metrics.paired([2e-310], [1e-310])["wins"] == 0  # beyond what is told apart
 
 
 def test_the_nearer_to_0_wins_where_neither_more_nor_less_is_better() -> None:

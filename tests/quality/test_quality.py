@@ -400,6 +400,12 @@ def test_the_quantile_counts_patients_not_cases():
     assert patient_quantile(scores, patients, 0.9) == math.inf
 
 
+@pytest.mark.parametrize(("patients", "distinct"), [(19, 1), (20, len(CLASSES))])
+def test_a_class_has_a_quantile_of_its_own_from_twenty_patients(patients, distinct):
+    quantiles = fit(simulated(patients, 3, cases=1), CLASSES).quantiles
+    assert len(set(quantiles.values())) == distinct
+
+
 def test_coverage_counts_patients_not_cases():
     assert patient_coverage([True, True, True, False], ["a", "a", "a", "b"]) == 0.5
     assert patient_coverage([], []) is None
