@@ -231,7 +231,8 @@ def main() -> None:
     parser.add_argument("--model", default="cct_unet_s", help="network of the segmenter (default %(default)s)")
     parser.add_argument("--acdc-segmenter", type=Path, metavar="RUN", help="a trained segmenter of ACDC")
     parser.add_argument("--size", type=int, help="height and width of the slices (default 224 on ACDC, 160 on BraTS)")
-    parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"])
+    styles = "values of model.options.style to compare (default all)"
+    parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"], help=styles)
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="folds of BraTS")
     arguments = parser.parse_args()
     if arguments.acdc is None and arguments.brats is None:

@@ -101,7 +101,8 @@ def main() -> None:
     """Evaluate every model with every adaptation, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
-    parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN/best")
+    models = "the first is what the others are compared with"
+    parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN/best", help=models)
     parser.add_argument(
         "--adapt",
         nargs="+",

@@ -30,12 +30,15 @@ CLASSES = 4
 def parse() -> argparse.Namespace:
     """Options of this program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", default="swin_unet_tiny", choices=model_names("segmenter"))
-    parser.add_argument("--models", nargs="+", default=["cct_unet_s"], type=network, metavar="NAME[:OPTION=VALUE,...]")
+    reference = "network that the others are compared with (default %(default)s)"
+    parser.add_argument("--reference", default="swin_unet_tiny", choices=model_names("segmenter"), help=reference)
+    models = "the others (default cct_unet_s)"
+    metavar = "NAME[:OPTION=VALUE,...]"
+    parser.add_argument("--models", nargs="+", default=["cct_unet_s"], type=network, metavar=metavar, help=models)
     parser.add_argument("--size", type=int, default=224, help="side of the image in pixels")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--channels", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="runs, of which the best counts (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     return parser.parse_args()

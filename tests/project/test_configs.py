@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.tasks.task_files import task_of_keys
+from tests.support.documents import ROOT
+from tests.support.program_names import is_key, options
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 KINDS = {
     "train_seg": SegmentationConfig,
     "train_m2i": ReconstructionConfig,
@@ -32,6 +35,15 @@ def test_a_config_is_opened_by_its_command_time_and_score_and_loads(file: Path) 
     assert "Score" in words
     assert settings.load(KINDS[script], file).run.name == file.stem
     assert task_of_keys(settings.read_yaml(file), {}).load_config() is KINDS[script]
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_the_comments_of_a_config_name_exists(file: Path) -> None:
+    words = " ".join(re.findall(r"#(.*)", file.read_text(encoding="utf-8")))
+    flags = re.findall(r"--[a-z][\w.-]*\w", words)
+    assert [flag for flag in flags if not is_key(flag[2:]) and flag not in options()] == []
+    named = re.findall(r"\b(?:docs|benchmarks|configs|scripts)/[\w/]+\.\w+", words)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def test_the_published_split_of_synapse_is_whole() -> None:
