@@ -40,7 +40,8 @@ def dicom_in(root: Path, names: Sequence[str]) -> DicomNames:
     slices += _without_ending(root, names)
     by_folder = _by_folder(map(PurePosixPath, slices))
     series = {folder for folder, files in by_folder.items() if not all(_is_no_image(root / name) for name in files)}
-    series = {folder for folder in series if not _is_localizer(root / by_folder[folder][0])} or series
+    scouts = {folder for folder in series if all(_is_localizer(root / name) for name in by_folder[folder])}
+    series = series - scouts or series
     return DicomNames(x_rays, frozenset(series - {"."}), tuple(name for name in slices if "/" not in name))
 
 

@@ -3,6 +3,7 @@ masks/train/A.png."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -12,13 +13,16 @@ from segcct.init.parallel_folders import has_role, in_parallel_folders, split_in
 
 _DEEPEST = 2
 """Levels of folders between that of scans or masks and the files."""
+_MASKS = re.compile(r"mask|msk|segment|label|truth|annot|(?<![a-z])(d?seg|segm|gt|lbl)(?![a-z])")
+"""Words for masks of anything, unlike those such as tumor, which may say what a scan shows."""
 
 
 def in_mirrored_folders(names: Sequence[str], layout: str) -> Proposal | None:
     """As `in_parallel_folders`, where scans and masks lie in further folders, which are named alike below both."""
     for depth in range(1, _DEEPEST + 1):
         proposal = in_parallel_folders(_without_mirrored(names, depth), layout)
-        if proposal is not None:
+        scans = [] if proposal is None else [pattern.split("/")[0] for pattern in proposal.naming.channels.values()]
+        if proposal is not None and not any(_hold_more(folder, names) for folder in scans):
             naming = proposal.naming
 
             def deeper(pattern: str, depth: int = depth) -> str:
@@ -46,6 +50,15 @@ def _without_mirrored(names: Sequence[str], depth: int) -> list[str]:
             roles.setdefault(between, set()).add(role)
             files.append((between, f"{role}/{path.name}"))
     return list(dict.fromkeys(name for between, name in files if len(roles[between]) > 1))
+
+
+def _hold_more(folder: str, names: Sequence[str]) -> bool:
+    """Whether folders of one name hold more than scans in further folders: masks too, so that the masks are not those
+    in a folder whose name only sounds so (healthy/p1/seg.nii.gz, tumor/p1/seg.nii.gz), or as many files directly."""
+    paths = [PurePosixPath(name).parts for name in names]
+    below = [parts[parts.index(folder) + 1 :] for parts in paths if folder in parts[:-1]]
+    of_masks = {_MASKS.search("/".join(parts).lower()) is not None for parts in below}
+    return len(of_masks) > 1 or 2 * sum(len(parts) == 1 for parts in below) >= len(below)
 
 
 def _says_more(folder: str) -> bool:

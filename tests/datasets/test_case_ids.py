@@ -76,3 +76,11 @@ def test_flat_files_of_one_id_get_their_folder_by_path(tmp_path: Path) -> None:
     cases = find_cases(section(tmp_path, **settings, case_id="path"))
     assert [case.id for case in cases] == ["siteA_1", "siteB_1"]
     assert [case.label for case in cases] == [(tmp_path / f"{case.id[:5]}/masks/1.nii.gz",) for case in cases]
+
+
+def test_a_number_that_goes_on_does_not_repeat_the_folder(tmp_path: Path) -> None:
+    for patient in ("1", "10"):
+        for number in ("1", "10"):
+            save(tmp_path / "images" / patient / f"{number}.nii.gz")
+    data = section(tmp_path, layout="paired", channels={"ct": "images/*/{id}.nii.gz"}, label=None, case_id="path")
+    assert {case.id for case in find_cases(data)} == {"1", "1_10", "10_1", "10"}

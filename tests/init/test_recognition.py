@@ -22,6 +22,7 @@ from segcct.datasets.split_drawing import make_splits
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.init.config_text import _scalar, config_text
+from segcct.init.dicom_names import dicom_in
 from segcct.init.folder_inspection import inspect_folder
 from segcct.init.recognition import recognize
 from tests.datasets.test_unread import save
@@ -381,6 +382,16 @@ def listing(*patterns: str, many: int = 6) -> list[str]:
          ["images/{id}.nii.gz"], "masks/{id}.nii.gz"),
         (listing(*(f"{name}/{{k}}.nii.gz" for name in ("images", "masks", "predicted_images", "predicted_labels"))),
          "paired", ["images/{id}.nii.gz"], "masks/{id}.nii.gz"),
+        (listing(*(f"{kind}/p{{k}}/{part}.nii.gz" for kind in ("tumor", "normal") for part in ("ct", "seg"))), "folder",
+         ["ct.nii.gz"], "seg.nii.gz"),
+        (listing(*(f"{kind}/{role}/{{k}}.nii.gz" for kind in ("annotated", "raw") for role in ("frames", "masks"))),
+         "paired", ["frames/{id}.nii.gz"], "masks/{id}.nii.gz"),
+        (listing(*(f"{role}/{kind}/{{k}}.nii.gz" for kind in ("tumor", "normal") for role in ("volumes", "masks"))),
+         "paired", ["volumes/*/{id}.nii.gz"], "masks/*/{id}.nii.gz"),
+        (listing(*(f"bids/sub-{{k}}_{part}.nii.gz" for part in ("FLAIR", "mask", "run-1_T1w", "run-2_T1w"))), "paired",
+         ["{id}_FLAIR.nii.gz", "{id}_run-1_T1w.nii.gz", "{id}_run-2_T1w.nii.gz"], "{id}_mask.nii.gz"),
+        (listing(*(f"bids/sub-{{k}}_run-{part}.nii.gz" for part in ("1_T1w", "2_T1w", "1_T2w", "1_mask"))), "paired",
+         ["{id}_run-1_T1w.nii.gz", "{id}_run-1_T2w.nii.gz", "{id}_run-2_T1w.nii.gz"], "{id}_run-1_mask.nii.gz"),
     ],
 )  # fmt: skip
 def test_names_that_are_less_regular(
@@ -549,3 +560,9 @@ def test_localizers_are_no_channels(tmp_path: Path) -> None:
     assert dict(recognize(tmp_path, names).channels) == {"ct": "2_ct"}
     scouts = [name for name in names if "2_ct" not in name]
     assert [*recognize(tmp_path, scouts).channels.values()] == ["1_scout"]
+    file = next((tmp_path / "p1" / "2_ct").iterdir())
+    stored = dcmread(file)
+    stored.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    file.unlink()
+    stored.save_as(file.with_name("0.dcm"))  # a scout in front of the slices of a series
+    assert "p1/2_ct" in dicom_in(tmp_path, FolderTree(tmp_path).files()).series

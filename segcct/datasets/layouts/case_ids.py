@@ -64,9 +64,15 @@ def _by_path(case: Case, data: DataSection) -> str:
     folders, matched = folders[: len(folders) - depth], folders[len(folders) - depth :]
     if LAYOUTS[data.layout].find_loose is not None:
         folders += [name for name, part in zip(matched, pattern.split("/"), strict=False) if part == "*"]
-    if folders and case.id.startswith(folders[-1]):
+    if folders and _begins_with(case.id, folders[-1]):
         folders.pop()
     return "_".join([*folders, case.id])
+
+
+def _begins_with(case_id: str, folder: str) -> bool:
+    """Whether an id repeats its folder's name: A_1 does with A, but 10 does not with 1, whose number goes on."""
+    rest = case_id[len(folder) :]
+    return case_id.startswith(folder) and not (folder[-1:].isdigit() and rest[:1].isdigit())
 
 
 def _renamed(case: Case, case_id: str) -> Case:

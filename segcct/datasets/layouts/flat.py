@@ -24,6 +24,8 @@ from segcct.errors import DataError
 from segcct.files.file_names import composed, split_name
 from segcct.plurals import counted, listed
 
+_Folders = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Patterns:
@@ -116,13 +118,11 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
     found = Found()
     for key, files in index[pattern].items():
         ends = _ends_below(files)
-        matches = {
-            pattern: {name: _nearness(name, ends) for name in by_id.get(key, [])} for pattern, by_id in index.items()
-        }
+        nearest = {pattern: _nearest(by_id.get(key, []), ends) for pattern, by_id in index.items()}
         for first in files:
             stored = _stored_id(first, pattern) or key
             case_id = case_id_of(stored)
-            found.add(case_id, case_id, partial(_make_case, data.root, stored, case_id, first, patterns, matches))
+            found.add(case_id, case_id, partial(_make_case, data.root, stored, case_id, first, patterns, nearest))
     for case_id, error in _without_first(data, patterns, index, case_id_of):
         found.lacks(case_id, case_id, error)
     alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
@@ -214,47 +214,56 @@ def _make_case(
     case_id: str,
     first: str,
     patterns: Patterns,
-    matches: Mapping[str, Mapping[str, tuple[int, int]]],
+    nearest: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> Case:
-    """The case of one file of the first channel, whose name holds the id as `stored`. `matches`: pattern -> file of
-    that id -> how near the nearest file of the first channel is, so that no file is taken that is nearer to another
-    one."""
-    ends = _ends_below([first])
+    """The case of one file of the first channel, whose name holds the id as `stored`. `nearest`: pattern -> as
+    `_nearest`."""
 
-    def nearest(pattern: str) -> list[Path]:
-        near = {name: _nearness(name, ends) for name in matches[pattern]}
-        own = {name: here for name, here in near.items() if here == matches[pattern][name]}
-        most = max(own.values(), default=(0, 0))
-        files = [name for name, here in own.items() if here == most]
+    def matches(pattern: str) -> list[Path]:
+        files = nearest[pattern].get(first, [])
         alike = [name for name in files if stored in name]  # in the same Unicode spelling
         return [root / name for name in alike or files]
 
     def one(what: str, pattern: str) -> tuple[Path, ...]:
-        files = nearest(pattern)
+        files = matches(pattern)
         if not files:
             raise _missing(what, root / first, case_id, filled(pattern, stored))
         return (only(files, what, filled(pattern, stored), root / first),)
 
     channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
-    label = one("label", patterns.label) if patterns.label and nearest(patterns.label) else None
+    label = one("label", patterns.label) if patterns.label and matches(patterns.label) else None
     mask = one("intensity mask", patterns.mask) if patterns.mask else None
     return Case(case_id, case_id, channels, label, mask, split_of(first))
 
 
-def _ends_below(names: Sequence[str]) -> dict[tuple[str, ...], set[tuple[str, ...]]]:
-    """Each start of the relative paths -> the last folders of those that begin with it: all, all but the first, ..."""
-    ends: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for name in names:
-        parts = tuple(name.split("/"))
+def _ends_below(firsts: Sequence[str]) -> dict[_Folders, dict[_Folders, list[str]]]:
+    """Each start of the relative paths -> each end of the folders of those that begin with it -> these paths."""
+    ends: dict[_Folders, dict[_Folders, list[str]]] = {}
+    for first in firsts:
+        parts = tuple(first.split("/"))
         for length in range(len(parts) + 1):
-            ends.setdefault(parts[:length], set()).update(parts[start:-1] for start in range(len(parts)))
+            below = ends.setdefault(parts[:length], {})
+            for start in range(len(parts)):
+                below.setdefault(parts[start:-1], []).append(first)
     return ends
 
 
-def _nearness(name: str, ends: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> tuple[int, int]:
-    """How many parts a path begins with as one of the others does, and of these others, how many folders it ends with
-    as one of them does."""
-    parts = tuple(name.split("/"))
-    length = next(length for length in range(len(parts), -1, -1) if parts[:length] in ends)
-    start = next(start for start in range(len(parts)) if parts[start:-1] in ends[parts[:length]])
-    return length, len(parts) - 1 - start
+def _nearest(names: Sequence[str], ends: Mapping[_Folders, Mapping[_Folders, Sequence[str]]]) -> dict[str, list[str]]:
+    """Each file of the first channel -> the nearest of the names, without those that are nearer to another such file.
+
+    Every pair of files is not looked at: where names such as 001.png recur for each patient, these are many.
+    """
+    near: dict[str, tuple[tuple[int, int], list[str]]] = {}
+    for name in names:
+        parts = tuple(name.split("/"))
+        length = next(length for length in range(len(parts), -1, -1) if parts[:length] in ends)
+        below = ends[parts[:length]]
+        start = next(start for start in range(len(parts)) if parts[start:-1] in below)
+        here = (length, len(parts) - 1 - start)
+        for first in below[parts[start:-1]]:
+            most, files = near.setdefault(first, (here, []))
+            if here > most:
+                near[first] = here, [name]
+            elif here == most:
+                files.append(name)
+    return {first: files for first, (_, files) in near.items()}

@@ -31,8 +31,8 @@ _MOST = 0.5
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
     """BIDS (sub-01[_ses-1]_T1w.nii.gz, with masks next to it or in derivatives/): sessions as cases, or their runs
-    where scans of several have masks; subjects as patients. None where no file is a mask by its name, or where each
-    subject's files lie in a folder of its own at the top, which is a case folder like any other."""
+    where those have masks; subjects as patients. None where no file is a mask by its name, or where each subject's
+    files lie in a folder of its own at the top and no run has a mask: that is a case folder like any other."""
     of_runs = [match for name in names if (match := _BIDS_RUNS.match(name))]
     if len({match["run"] for match in of_runs if match["run"]}) > 1 and (naming := _named_by(of_runs)):
         return naming
@@ -41,7 +41,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
 
 
 def _named_by(matches: Sequence[re.Match[str]]) -> Naming | None:
-    """The channels and label that most sessions hold, if a scan of theirs has a label."""
+    """The channels and label that most sessions hold, if one id has them all, and most runs have all channels."""
     sessions = {match["session"] for match in matches}
     pairs = Counter((match["id"], match["rest"]) for match in matches)
     ids_with: dict[str, set[str]] = {}
@@ -50,8 +50,14 @@ def _named_by(matches: Sequence[re.Match[str]]) -> Naming | None:
             ids_with.setdefault(f"{{id}}{rest}", set()).add(case_id)
     common = sorted(pattern for pattern, ids in ids_with.items() if len(ids) > _MOST * len(sessions))
     channels, labels, masks = sort_roles(common)
-    if len(sessions) < 2 or not channels or not labels or ids_with[channels[0]].isdisjoint(ids_with[labels[0]]):
+    if len(sessions) < 2 or not channels or not labels:
         return None
+    with_all = set.intersection(*(ids_with[pattern] for pattern in channels))
+    with_any = set.union(*(ids_with[pattern] for pattern in channels))
+    if with_all.isdisjoint(ids_with[labels[0]]):
+        return None  # a T1w of each run, and one FLAIR and mask of the session
+    if len(with_any) > len(sessions) and len(with_all) <= _MOST * len(with_any):
+        return None  # a T1w of each run, and the rest of one run alone
     return Naming(
         layout="paired",
         channels=channel_names(channels),
