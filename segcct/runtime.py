@@ -254,7 +254,7 @@ class Scan:
 
 def header_on_grid(source: Any, array: np.ndarray) -> Any:
     """The NIfTI header of other voxels (X, Y, Z) on the grid of a scan: what describes the scan's own voxels, its
-    extensions, and the texts of earlier formats are left out."""
+    extensions, and all texts but the description are left out."""
     header = source.copy()
     header.extensions.clear()
     flat = int(source["dim"][0]) == 2 and array.shape[2] == 1
@@ -264,7 +264,7 @@ def header_on_grid(source: Any, array: np.ndarray) -> Any:
     header.set_intent("none")
     for field in {"cal_min", "cal_max", "glmin", "glmax"} & set(header.keys()):
         header[field] = 0
-    for field in {"data_type", "db_name", "aux_file"} & set(header.keys()):
+    for field in {"data_type", "db_name", "aux_file", "unused_str"} & set(header.keys()):
         header[field] = b""
     return header
 

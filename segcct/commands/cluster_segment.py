@@ -258,8 +258,9 @@ def _assign_clusters(arguments: argparse.Namespace) -> Outcome:
     if predictions.problem:
         raise DataError(predictions.problem)
     evaluate = ("evaluate", "--prediction", output, "--reference", arguments.reference)
+    scheme = () if arguments.scheme is None else ("--scheme", arguments.scheme)  # by which it reads them too
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}, and {ASSIGNMENT}"
-    return Outcome(wrote, (*evaluate, "--output", output.parent / "evaluation"))
+    return Outcome(wrote, (*evaluate, *scheme, "--output", output.parent / "evaluation"))
 
 
 def _folds(text: str) -> int:

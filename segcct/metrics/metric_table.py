@@ -113,7 +113,8 @@ class Metric(Quantity):
         except Exception as error:  # other people's code fails in any way
             if self.key in _ROWS or is_foreseen(error):
                 raise
-            last = traceback.extract_tb(error.__traceback__)[-1]
+            calls = traceback.extract_tb(error.__traceback__)  # the first is in this file, the next in the metric's
+            last = [call for call in calls if call.filename == calls[:2][-1].filename][-1]
             raise MetricError(
                 f"metric '{self.key}' fails for a structure of status {pair.status}",
                 found=f"{type(error).__name__}: {error}, in line {last.lineno} of {last.filename}",

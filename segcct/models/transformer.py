@@ -19,7 +19,7 @@ Positional = Literal["learnable", "sine", "none"]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training, drops a branch per sample with probability `rate`, and scales
+    """Stochastic depth (Huang et al. 2016), per sample: in training, drops a branch with probability `rate`, and scales
     the others by 1 / (1 - rate)."""
 
     def __init__(self, rate: float) -> None:

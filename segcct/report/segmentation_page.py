@@ -166,8 +166,10 @@ def _show(results: Results, rank: str, case: str) -> Shown:
         images = images_of(results, case)
         return replace(shown, viewer=_viewer(images, f"v{rank.lower()}"), synthetic=images.synthetic)
     except Exception as error:
+        if results.anonymized:  # neither the page nor `--debug` names files
+            return replace(shown, problem=kind_of(error))
         reason = reason_of(error) if isinstance(error, OSError | SegcctError) else failure_of(error, case)
-        return replace(shown, problem=kind_of(error) if results.anonymized else reason)
+        return replace(shown, problem=reason)
 
 
 def _viewer(images: CaseImages, key: str) -> Viewer:

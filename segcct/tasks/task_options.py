@@ -7,7 +7,8 @@ so a function sees its default.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal
 
 from segcct.errors import ConfigError, require_type
 from segcct.predictions.mask_options import MaskOptions
@@ -33,19 +34,20 @@ class CohortOptions:
     """Predict in tasks of Spark; None: in this process."""
 
     def __post_init__(self) -> None:
-        match self.shard:
-            case None:
-                pass
-            case (int(part), int(parts)) if 1 <= part <= parts:
-                pass
-            case wrong:
-                raise ConfigError("no such part of the cases", found=f"shard {wrong!r}", expected="such as (3, 16)")
+        if self.shard is not None and not _is_part(self.shard):
+            raise ConfigError("no such part of the cases", found=f"shard {self.shard!r}", expected="such as (3, 16)")
         if self.max_failures is not None and self.max_failures < 0:
             raise ConfigError("max_failures is a number of cases", found=self.max_failures, expected="at least 0")
         if self.engine is not None:
             from segcct.spark.spark_cases import SparkEngine
 
             require_type("engine", self.engine, SparkEngine)
+
+
+def _is_part(shard: Any) -> bool:
+    """Whether it is a part and the number of parts, such as (3, 16); numbers of NumPy will do."""
+    whole = isinstance(shard, tuple) and len(shard) == 2 and all(isinstance(number, Integral) for number in shard)
+    return whole and 1 <= shard[0] <= shard[1]
 
 
 @dataclass(frozen=True)

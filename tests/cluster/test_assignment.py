@@ -71,7 +71,7 @@ def test_masks_of_classes_are_scored_by_evaluate(tmp_path: Path, capsys: pytest.
     assert json.loads((tmp_path / "scores" / "summary.json").read_text())["overall"]["dice"]["mean"] > 0.99
 
 
-def test_a_config_says_what_the_references_are(tmp_path: Path) -> None:
+def test_a_config_says_what_the_references_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As for `evaluate --scheme`: the classes, and how the references are read, such as by `data.label_map`."""
     data, clusters, masks, config = (tmp_path / name for name in ("data", "clusters", "masks", "tissue.yaml"))
     for seed in range(3):
@@ -84,6 +84,7 @@ def test_a_config_says_what_the_references_are(tmp_path: Path) -> None:
     )
     given = ["--prediction", str(clusters), "--reference", str(data), "--output", str(masks)]
     assert main(["assign-clusters", *given, "--scheme", str(config), "--folds", "3"]) == 0
+    assert "tissue.yaml" in capsys.readouterr().out.partition("next: segcct evaluate ")[2]
     told = json.loads((masks / "assignment.json").read_text())["folds"]
     assert all(fold["classes"] == {"cluster_1": "background", "cluster_2": "bright"} for fold in told)
     assert set(np.unique(Volume.load(masks / "p0.nii.gz").array)) == {0, 7}

@@ -156,6 +156,7 @@ def test_an_infinite_score_names_its_metric_and_its_case(tmp_path: Path) -> None
     ("score", "words"),
     [
         (lambda pair: pair.counts.dice / 0, r"ZeroDivisionError: .*, in line \d+ of .*test_metric_table\.py"),
+        (lambda pair: np.linalg.inv(np.zeros((2, 2))), r"LinAlgError: .*, in line \d+ of .*test_metric_table\.py"),
         (lambda pair: "high", "TypeError: must be real number, not str"),
     ],
 )

@@ -269,6 +269,15 @@ def test_what_speaks_of_the_source_voxels_is_left_behind(tmp_path: Path) -> None
     assert np.array_equal(np.asarray(mask.dataobj), mask_of(Volume.load(tmp_path / "scan.nii.gz")).array)
 
 
+def test_the_unused_text_of_nifti_2_is_left_behind(tmp_path: Path) -> None:
+    image = nib.Nifti2Image(ramp(), np.eye(4))
+    image.header["unused_str"] = b"DOE JOHN"
+    nib.save(image, tmp_path / "scan.nii.gz")
+    assert b"DOE" in gzip.decompress((tmp_path / "scan.nii.gz").read_bytes())
+    mask_of(Volume.load(tmp_path / "scan.nii.gz")).save(tmp_path / "mask.nii.gz")
+    assert b"DOE" not in gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())
+
+
 @pytest.mark.parametrize(
     ("array", "dtype"),
     [

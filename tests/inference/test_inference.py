@@ -139,8 +139,8 @@ def test_files_and_arrays_are_refused_with_the_way_to_a_volume(scan):
 
 
 def test_channels_must_share_a_grid(scan):
-    other = Volume(scan.array, scan.affine + np.diag([0, 0, 0.1, 0]), scan.spacing_mm, None, None)
-    with pytest.raises(GeometryError):
+    other = Volume(scan.array, scan.affine + np.diag([0, 0, 0.1, 0]), (1.5, 2.0, 6.1), None, None)
+    with pytest.raises(GeometryError, match="voxel grids lie up to"):
         predictor(channels=("a", "b")).predict({"a": scan, "b": other})
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -153,6 +154,10 @@ def test_an_empty_list_of_models_is_refused() -> None:
     """Such as that of a glob that finds nothing."""
     with pytest.raises(ModelError, match="no model is named"):
         segcct.Predictor.load([])
+
+
+def test_a_part_of_a_cohort_may_be_numbers_of_numpy() -> None:
+    assert segcct.CohortOptions(shard=(np.int64(3), np.int64(16))).shard == (3, 16)
 
 
 def test_label_values_alone_are_no_scheme() -> None:

@@ -42,7 +42,7 @@ def test_what_the_comments_of_a_config_name_exists(file: Path) -> None:
     words = " ".join(re.findall(r"#(.*)", file.read_text(encoding="utf-8")))
     flags = re.findall(r"--[a-z][\w.-]*\w", words)
     assert [flag for flag in flags if not is_key(flag[2:]) and flag not in options()] == []
-    named = re.findall(r"\b(?:docs|benchmarks|configs|scripts)/[\w/]+\.\w+", words)
+    named = re.findall(r"\b(?:docs|benchmarks|configs|scripts)/[\w/-]+\.\w+", words)
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 

@@ -82,7 +82,7 @@ class PretrainingTask(SliceTask):
         masked, train = cast(MaskedEncoder, network), self.config.train
         if masked.training:
             decay = 1 - (1 - train.target_decay) * (1 - _DECAY_RISE * progress)  # of a step
-            masked.update_target(decay ** (1 / train.accumulate))  # as often as there are batches in a step
+            masked.update_target(decay ** (1 / train.accumulate))  # once per batch
         image = batch["image"]
         visible = masked.draw_visible(len(image), train.mask_ratio).to(image.device)
         loss, _ = masked.loss_and_score(image, visible)
