@@ -160,7 +160,7 @@ def folder_of(benchmark: Benchmark, arguments: argparse.Namespace) -> Path:
 def train_and_score(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> None:
     """Train in this process, predict, evaluate, and write result.json."""
     config = experiment_of(training, benchmark, arguments)
-    run = RunFolder(config.run.root / config.run.name)
+    run = RunFolder(config.run.path)
     planned = None if run.config.is_file() else plan(config)
     cost_file = run.path.with_suffix(".cost.json")
     if planned is not None:

@@ -84,7 +84,7 @@ def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, Segment
         "train.budget": arguments.budget,
     }
     config = settings.load(SegmentationConfig, CONFIG, overrides | settings.parse_overrides(arguments.keys))
-    path = config.run.root / config.run.name
+    path = config.run.path
     if FoldsFolder.is_at(path):
         folder = FoldsFolder.open(path)
         for number in folder.folds:

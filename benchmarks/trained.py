@@ -24,7 +24,7 @@ def trained(config: Experiment) -> RunFolder:
         RunError: a run of that name has other settings, or cannot be resumed.
     """
     config = resolve_precision(config)  # as a run stores it
-    run = RunFolder(config.run.root / config.run.name)
+    run = RunFolder(config.run.path)
     if not run.config.is_file():
         return train(config)
     check_settings(run, config)

@@ -53,6 +53,11 @@ class RunSection(Section):
     seed: Seed = 0
     """Seed of everything random: initial weights, sampling, augmentation, dropout."""
 
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.root / self.name
+
 
 class ModelSection(Section):
     name: str = "cct_unet_s"

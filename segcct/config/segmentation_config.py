@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, Section, TrainSection
 from segcct.config.data_section import AugmentSection, DataSection
 
+TERMS_WITH_A_KEY = ("ce", "dice", "focal")
+"""Loss terms whose weights are keys of train.loss; those of all others stand in `train.loss.terms`."""
+
 
 class LossSection(Section):
     ce: Annotated[float, Field(ge=0)] = 0.5
@@ -30,14 +33,21 @@ class LossSection(Section):
     """Weight of the mean loss, at half resolution, over the sums of every subset of the decoder's logits at full,
     1/2 and 1/4 resolution."""
     terms: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """Weights of terms that other packages have registered."""
+    """Weights of other terms by their names, such as those that other packages have registered."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Term -> its weight, of the terms that count."""
+        weights = {**{name: getattr(self, name) for name in TERMS_WITH_A_KEY}, **self.terms}
+        return {name: weight for name, weight in weights.items() if weight}
 
     @model_validator(mode="after")
     def _some(self) -> LossSection:
-        if self.ce + self.dice + self.focal + sum(self.terms.values()) <= 0:
-            raise ValueError("one of train.loss.ce, dice, focal must be above 0")
-        if twice := self.terms.keys() & {"ce", "dice", "focal"}:
+        if twice := self.terms.keys() & set(TERMS_WITH_A_KEY):
             raise ValueError(f"the weight of {min(twice)} is train.loss.{min(twice)}")
+        if not self.weights:
+            names = ", ".join(TERMS_WITH_A_KEY)
+            raise ValueError(f"one of train.loss.{names} must be above 0, or one of train.loss.terms")
         return self
 
 
@@ -104,20 +114,29 @@ class SegmentationConfig(Experiment):
     train: SegmentationTrainSection = SegmentationTrainSection()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> SegmentationConfig:
+    def _check_deep_supervision(self) -> SegmentationConfig:
         loss = self.train.loss
         if bool(self.model.options.get("deep_supervision", False)) != (loss.deep_supervision + loss.logit_sums > 0):
             raise ValueError(
                 "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision or "
                 "train.loss.logit_sums above 0"
             )
-        split, method, windows = self.data.split, self.train.unlabelled.method, self.train.windows
+        return self
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> SegmentationConfig:
+        windows = self.train.windows
         ends = [until for _, until in sorted(windows.items())]
         if windows and (max(windows) >= self.data.image_size or ends != sorted(set(ends))):
             raise ValueError("train.windows are sides below data.image_size, a larger one until a later fraction")
-        if windows and method == "cycle":
+        if windows and self.train.unlabelled.method == "cycle":
             raise ValueError("train.windows needs labels or pseudo-labels, but method: cycle has neither: drop one")
-        if (method != "none") != split.names_unlabeled:
+        return self
+
+    @model_validator(mode="after")
+    def _check_unlabeled_cases(self) -> SegmentationConfig:
+        method = self.train.unlabelled.method
+        if (method != "none") != self.data.split.names_unlabeled:
             raise ValueError(
                 f"train.unlabelled.method is {method}, but data.split names {'no' if method != 'none' else 'such'} "
                 "cases: unlabeled cases need both a method and data.split.unlabelled or data.split.unlabelled_list"

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 ProtocolName = Literal["soft", "orientations", "transunet"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
-"""Of `--protocol`; `inferers.inferer_of` gives the inferer of each."""
+"""Of `--protocol`; the keys of `inferers.INFERERS`."""
 ViewsName = Literal["none", "flips", "rotations"]
 """Of `--tta`; the keys of `views.VIEWS`."""
 BackendName = Literal["torch", "onnx", "openvino"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
+from types import UnionType
 
 import torch
 
@@ -18,13 +20,20 @@ from segcct.inference.inference_choices import BACKENDS, PROTOCOLS, BackendName,
 from segcct.inference.views import VIEWS
 from segcct.runtime import slices_per_batch
 
+_TYPES: dict[str, tuple[type | UnionType, str]] = {
+    "batch_size": (Integral, "a whole number"),
+    **dict.fromkeys(("precision", "device", "protocol", "tta", "adapt", "backend"), (str, "a text")),
+    "postprocessing": (bool, "True or False"),
+    "generator": (str | Path | None, "a folder, or None"),
+}
+
 
 @dataclass(frozen=True)
 class InferenceSettings:
     """How a trained network runs, such as `InferenceSettings(precision="fp32", tta="flips")`.
 
-    Device and precision are chosen when it is made. Raises `ModelError` for settings that do not exist or do not go
-    together.
+    Device and precision are chosen when it is made. Raises `ModelError` for settings that do not exist, are of another
+    type, or do not go together.
     """
 
     batch_size: int = 16
@@ -51,6 +60,7 @@ class InferenceSettings:
     """How `precision` was chosen."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
         for option, names in (("protocol", PROTOCOLS), ("tta", tuple(VIEWS)), ("backend", BACKENDS)):
@@ -72,6 +82,12 @@ class InferenceSettings:
             limit_threads()
         object.__setattr__(self, "choice", self._choose())
         object.__setattr__(self, "precision", self.choice.precision)
+
+    def _check_types(self) -> None:
+        for name, (kinds, expected) in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+                raise ModelError(f"{name} is of the wrong type", found=repr(value), expected=expected)
 
     def _choose(self) -> Choice:
         if self.backend != "onnx":

@@ -216,14 +216,22 @@ def probability_inferer(spatial_dims: int) -> ProbabilityInferer:
     return SliceInferer() if spatial_dims == 2 else SlidingWindowInferer()
 
 
+INFERERS: dict[ProtocolName, type[Inferer]] = {
+    "soft": SliceInferer,
+    "orientations": OrientationInferer,
+    "transunet": TransUNetInferer,
+}
+"""Value of `--protocol` -> the inferer of networks over slices."""
+
+
 def inferer_of(protocol: ProtocolName, spatial_dims: int) -> Inferer:
     """The inferer of `--protocol` for a network of 2 or 3 dimensions. Raises `ModelError` if they do not fit."""
-    if protocol == "soft":
-        return probability_inferer(spatial_dims)
-    if spatial_dims != 2:
+    if spatial_dims == 2:
+        return INFERERS[protocol]()
+    if protocol != "soft":
         raise ModelError(
             f"protocol {protocol} is for networks over slices",
             found=f"a network of {spatial_dims} dimensions",
             remedy="Leave --protocol out",
         )
-    return OrientationInferer() if protocol == "orientations" else TransUNetInferer()
+    return probability_inferer(spatial_dims)

@@ -40,6 +40,8 @@ class MaskFormat:
     """(scan, scheme): raises `VolumeError` or `LabelError` where its mask cannot be written in this format."""
     is_anonymous: bool = True
     """Its files hold nothing of the patient but the mask."""
+    has_colors: bool = True
+    """Its files hold the colors of the labels; others have files of them in their folder."""
     require: Callable[[], None] = lambda: None
     """Raises `PackageError` where a package that it needs is not installed."""
 
@@ -95,7 +97,7 @@ def _save_segmentation(mask: Volume, folder: Path, name: str, scheme: Scheme) ->
 
 
 FORMATS = {
-    "nifti": MaskFormat((VOLUME,), _save_volume),
+    "nifti": MaskFormat((VOLUME,), _save_volume, has_colors=False),
     "image": MaskFormat((IMAGE, PAGES), _save_image),
     "dicom-seg": MaskFormat(
         (SEGMENTATION,),
@@ -105,7 +107,8 @@ FORMATS = {
         require=partial(import_extra, "highdicom", "dicom"),
     ),
 }
-"""The ways in which masks are written; `image` is that of datasets of 2-D images, and of these alone."""
+"""The ways in which masks are written: `mask_options.FormatName`, and `image`, which is that of datasets of 2-D images
+and of these alone."""
 
 
 def load_mask(file: Path) -> Volume:

@@ -253,8 +253,8 @@ class MaskFolder:
                 outcomes = _with_finished(outcomes, journal)
                 index.write()
                 journal.remove()
-            if values(outcomes) and self.mask_format == "nifti" and not self.request.of_images:
-                write_label_colors(self.path, self.made_by.scheme.classes)  # other files hold their colors
+            if values(outcomes) and not FORMATS[self.mask_format].has_colors and not self.request.of_images:
+                write_label_colors(self.path, self.made_by.scheme.classes)
         except OSError as error:  # on a full disk the index written before the work stays
             if not failures(outcomes):
                 raise

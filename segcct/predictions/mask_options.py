@@ -9,7 +9,7 @@ from segcct.errors import ConfigError
 
 FormatName = Literal["nifti", "dicom-seg"]
 MASK_FORMATS: tuple[FormatName, ...] = get_args(FormatName)
-"""Formats that may be asked for."""
+"""Formats that may be asked for; each has a row in `mask_files.FORMATS`."""
 
 
 @dataclass(frozen=True)

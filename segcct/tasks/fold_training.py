@@ -47,7 +47,7 @@ def chosen_folds(text: str, config: Experiment) -> tuple[int, ...]:
 
 def of_fold(config: Config, number: int) -> Config:
     """The configuration of one fold: a run `fold_N` in the folder of the cross-validation."""
-    run = config.run.model_copy(update={"root": config.run.root / config.run.name, "name": f"fold_{number}"})
+    run = config.run.model_copy(update={"root": config.run.path, "name": f"fold_{number}"})
     data = config.data.model_copy(update={"fold": number})
     return config.model_copy(update={"run": run, "data": data})
 
@@ -57,7 +57,7 @@ def train_folds(config: Experiment, folds: Sequence[int]) -> FoldsFolder:
 
     Raises `SegcctError` for whatever is wrong with data, model or folder; every fold is checked before one is trained.
     """
-    folder = FoldsFolder(config.run.root / config.run.name, folds)
+    folder = FoldsFolder(config.run.path, folds)
     with locked_run(config.run):
         for number in folder.folds:
             task_of(config).load()(of_fold(config, number)).find()
@@ -143,7 +143,7 @@ def _train_fold(row: TaskRow, config: Experiment, overrides: Mapping[str, Any], 
 
     Where it cannot be told whether another process trains it, its folder stays, and `train` refuses it.
     """
-    run = RunFolder(config.run.root / config.run.name)
+    run = RunFolder(config.run.path)
     if run.last.is_file():
         own = resolve_precision(resumed_config(row.load_config(), run, overrides))
         train(own, resume=run, following=following)
@@ -155,7 +155,7 @@ def _train_fold(row: TaskRow, config: Experiment, overrides: Mapping[str, Any], 
 
 def plan_folds(config: Experiment, folds: Sequence[int]) -> str:
     """The configuration, and the plan of the first fold with the time of all. Raises as `train_folds`."""
-    RunFolder.check_free(config.run.root / config.run.name)
+    RunFolder.check_free(config.run.path)
     first = plan(of_fold(config, folds[0]))
     seconds = config.train.budget or first.training_s
     total = "" if seconds is None else f", about {duration(seconds * len(folds))} in all"

@@ -83,7 +83,7 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
     Raises `SegcctError` for whatever the training itself would refuse before it prepares the data.
     """
     if resume is None:
-        RunFolder.check_free(config.run.root / config.run.name)
+        RunFolder.check_free(config.run.path)
     task = _checked_task(config, resume)
     dataset, train = task.find(), task.config.train
     done = 0 if resume is None else len(resume.read_metrics())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,27 +17,54 @@ POLY_EXPONENT = 0.9
 
 
 def build_optimizer(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
-    """AdamW, SGD or Muon; weight decay acts on matrices and kernels only, not on biases, norms and scales."""
-    orthogonal = orthogonal_weights(network) if train.optimizer == "muon" else []
-    apart = set(map(id, orthogonal))
-    trained = [
-        parameter for parameter in network.parameters() if parameter.requires_grad and id(parameter) not in apart
-    ]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": train.weight_decay},
+    """The optimizer that `train.optimizer` names, for the weights that are trained."""
+    return OPTIMIZERS[train.optimizer](network, train)
+
+
+def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay acts on matrices and kernels only, not on biases, norms and scales."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if train.optimizer == "muon":
-        groups.append({
-            "params": orthogonal, "weight_decay": train.weight_decay,
-            "orthogonal": True, "lr_factor": train.muon_lr / train.lr,
-        })  # fmt: skip
-        # torch.optim.Muon always iterates in bf16, which takes several times as long where it is emulated.
-        arithmetic = torch.bfloat16 if train.precision == "bf16" else torch.float32
-        return Muon(groups, train.lr, arithmetic=arithmetic, fused=True)
-    if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr, fused=True)  # four times as fast on a processor
-    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+
+
+def _adamw(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
+    groups = _groups(network.parameters(), train.weight_decay)
+    return torch.optim.AdamW(groups, lr=train.lr, fused=True)  # four times as fast on a processor
+
+
+def _sgd(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
+    return torch.optim.SGD(_groups(network.parameters(), train.weight_decay), lr=train.lr, momentum=train.momentum)
+
+
+def _muon(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
+    orthogonal = orthogonal_weights(network)
+    apart = set(map(id, orthogonal))
+    groups = _groups((p for p in network.parameters() if id(p) not in apart), train.weight_decay)
+    groups.append({
+        "params": orthogonal, "weight_decay": train.weight_decay,
+        "orthogonal": True, "lr_factor": train.muon_lr / train.lr,
+    })  # fmt: skip
+    # torch.optim.Muon always iterates in bf16, which takes several times as long where it is emulated.
+    arithmetic = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    return Muon(groups, train.lr, arithmetic=arithmetic, fused=True)
+
+
+OPTIMIZERS: Mapping[str, Callable[[nn.Module, TrainSection], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "muon": _muon,
+}
+"""Value of `train.optimizer` -> how it is built. A group may have an `lr_factor`, by which its rate is multiplied."""
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "cosine": lambda rest: 0.5 * (1.0 + math.cos(math.pi * rest)),
+    "poly": lambda rest: (1.0 - rest) ** POLY_EXPONENT,
+}
+"""Value of `train.schedule` -> the fraction of the peak, from 1 to 0, at a fraction of the training after the warm-up:
+cosine (Loshchilov and Hutter 2017, equation 5, without restarts), poly (Chen et al. 2017, DeepLab)."""
 
 
 def rate_key(train: TrainSection) -> str:
@@ -48,13 +75,12 @@ def rate_key(train: TrainSection) -> str:
 def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
     """Learning rate as a fraction of its peak, at `progress` in [0, 1] of the training.
 
-    Rises linearly over `warmup`, then falls to 0: cosine (Loshchilov and Hutter 2017, equation 5, without restarts), or
-    poly (1 - t)^0.9 (Chen et al. 2017, DeepLab).
+    Rises linearly over `warmup`, then falls to 0 by one of `SCHEDULES`.
     """
     if progress < warmup:
         return max(progress / warmup, 1e-3)
     rest = min((progress - warmup) / max(1.0 - warmup, 1e-9), 1.0)
-    return 0.5 * (1.0 + math.cos(math.pi * rest)) if schedule == "cosine" else (1.0 - rest) ** POLY_EXPONENT
+    return SCHEDULES[schedule](rest)
 
 
 def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:

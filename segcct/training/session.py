@@ -118,7 +118,7 @@ def locked_run(section: RunSection, resume: RunFolder | None = None) -> Iterator
     Of several processes that train together, the first one holds the lock for all. Raises `RunError` where the name of
     a new run is taken, or another process, which the error names, holds the lock.
     """
-    run = resume or RunFolder(section.root / section.name)
+    run = resume or RunFolder(section.path)
     if not is_first_process():
         yield run
         return

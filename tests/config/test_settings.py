@@ -57,7 +57,7 @@ def test_a_tilde_is_the_home_folder(file, tmp_path, monkeypatch):
     keys = ["--data.root=~/acdc", "--run.root=~/runs", "--model.pretrained=hf://lab/heart", "--data.cache=~nobody-here"]
     config = settings.load(SegmentationConfig, file, settings.parse_overrides(keys))
     assert config.data.root == tmp_path / "acdc"
-    assert config.run.root == tmp_path / "runs"
+    assert (config.run.root, config.run.path) == (tmp_path / "runs", tmp_path / "runs" / config.run.name)
     assert config.model.pretrained == Path("hf://lab/heart")
     assert config.data.cache == Path("~nobody-here")
 
@@ -101,7 +101,7 @@ def test_a_mapping_that_is_one_value_is_replaced_as_a_whole(file):
         ({"train.epochs": 0}, ["train.epochs", "found 0", "expected at least 1"]),
         ({"train.precision": "fp16"}, ["train.precision", "fp16", "'fp32' or 'bf16'"]),
         ({"train.budget": "soon"}, ["train.budget", "soon", "30min"]),
-        ({"train.loss.ce": 0, "train.loss.dice": 0}, ["impossible combination", "must be above 0"]),
+        ({"train.loss.ce": 0, "train.loss.dice": 0}, ["impossible combination", "or one of train.loss.terms"]),
         ({"data.intensity.rule": "clip"}, ["data.intensity.low < data.intensity.high"]),
         ({"data.scheme": "custom"}, ["data.labels goes with"]),
         ({"data.split.kind": "kfold", "data.fold": 7}, ["data.fold is 7", "folds is 5"]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,9 +13,7 @@ from torch import nn
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import GeometryError, ModelError
-from segcct.export import backends
 from segcct.inference.batched_inference import in_batches, padded_pixels
-from segcct.inference.inference_choices import BACKENDS, PROTOCOLS, ViewsName
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import (
     OrientationInferer,
@@ -24,7 +23,6 @@ from segcct.inference.inferers import (
     inferer_of,
 )
 from segcct.inference.predictor import Predictor
-from segcct.inference.views import VIEWS
 from segcct.model_card import ModelCard
 from segcct.quality.case_features import features_of_case
 from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, loaded_case, predictor
@@ -145,10 +143,32 @@ def test_an_unknown_way_to_run_a_network_is_refused_with_the_known_ones(option: 
         InferenceSettings(**unknown)
 
 
-def test_the_names_of_protocols_views_and_backends_are_those_of_what_they_run() -> None:
-    assert len({type(inferer_of(name, spatial_dims=2)) for name in PROTOCOLS}) == len(PROTOCOLS)
-    assert tuple(VIEWS) == get_args(ViewsName)
-    assert ("torch", *backends.BACKENDS) == BACKENDS
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("batch_size", "4"),
+        ("batch_size", 4.0),
+        ("batch_size", True),
+        ("precision", None),
+        ("device", 0),
+        ("device", torch.device("cpu")),
+        ("protocol", 1),
+        ("tta", True),
+        ("adapt", None),
+        ("postprocessing", "no"),
+        ("postprocessing", 0),
+        ("backend", None),
+        ("generator", 3),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_refused_by_its_name(option: str, value: object) -> None:
+    wrong: dict[str, Any] = {option: value}
+    with pytest.raises(ModelError, match=f"^{option} is of the wrong type .found {re.escape(repr(value))}; expected "):
+        InferenceSettings(**wrong)
+
+
+def test_a_whole_number_of_numpy_is_a_batch_size() -> None:
+    assert InferenceSettings(batch_size=cast(int, np.int64(4)), device="cpu").batch_size == 4
 
 
 @pytest.mark.parametrize(("side", "most", "expected"), [(256, 16, 16), (512, 16, 4), (512, 2, 2), (2048, 16, 1)])

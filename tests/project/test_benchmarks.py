@@ -104,7 +104,7 @@ def test_results_of_other_settings_are_refused(benchmark_of, tmp_path):
     (training,) = accuracy.trainings(benchmark, arguments)
     assert accuracy.results_of(benchmark, arguments) == {}
     own = accuracy.experiment_of(training, benchmark, arguments)
-    run = RunFolder.create(own.run.root / own.run.name)
+    run = RunFolder.create(own.run.path)
     run.write_text(run.config, settings.dump(own))
     write_json(run.path / "result.json", {"seed": 0})
     assert accuracy.results_of(benchmark, arguments) == {"before": [{"seed": 0}]}

@@ -235,7 +235,7 @@ def test_a_resume_finds_its_folds_by_any_name_of_the_folder(
     trained: list[Path] = []
 
     def train(config: SegmentationConfig, **_: object) -> None:
-        trained.append((config.run.root / config.run.name).resolve())
+        trained.append((config.run.path).resolve())
         assert (config.train.precision, config.train.precision_reason) == ("fp32", None)
 
     monkeypatch.setattr(fold_training, "train", train)
@@ -255,7 +255,7 @@ def test_a_fold_that_another_process_may_be_training_is_not_deleted(
     run.splits.touch()
     run.lock.touch()
     begun: list[Path] = []
-    monkeypatch.setattr(fold_training, "train", lambda config, **_: begun.append(config.run.root / config.run.name))
+    monkeypatch.setattr(fold_training, "train", lambda config, **_: begun.append(config.run.path))
     if not locks:
         request.getfixturevalue("no_locks")
     fold_training._train_fold(TASKS["segmentation"], own, {}, following=0)

@@ -108,12 +108,12 @@ class Dice(nn.Module):
         return loss
 
 
-CE, DICE, FOCAL = LossTerm(CrossEntropy), LossTerm(Dice), LossTerm(Focal)
-
 LOSS_TERMS = Registry(
-    "loss term", "segcct.losses", {name.lower(): f"{__name__}:{name}" for name in ("CE", "DICE", "FOCAL")}
+    "loss term",
+    "segcct.losses",
+    {"ce": LossTerm(CrossEntropy), "dice": LossTerm(Dice), "focal": LossTerm(Focal)},
 )
-"""Key of `train.loss`, or of `train.loss.terms` for those of other packages -> its row."""
+"""Key of `LossSection.weights` -> its row."""
 
 register_loss_term = LOSS_TERMS.register
 
@@ -135,8 +135,7 @@ class SegmentationLoss(nn.Module):
         super().__init__()
         self.deep_supervision = section.deep_supervision
         self.logit_sums = section.logit_sums
-        weights = {"ce": section.ce, "dice": section.dice, "focal": section.focal, **section.terms}
-        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.weights = section.weights
         rows: dict[str, LossTerm] = {name: LOSS_TERMS[_checked(name)] for name in self.weights}
         self.terms = nn.ModuleDict({name: row.build(section, num_classes) for name, row in rows.items()})
         self.needs = frozenset().union(*(row.needs for row in rows.values()))
