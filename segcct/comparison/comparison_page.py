@@ -30,7 +30,7 @@ _REGIONS = {WHOLE: "Whole image", FOREGROUND: "Foreground", BORDER: "Border band
 
 
 @dataclass(frozen=True)
-class Column:
+class CaseColumn:
     """One figure of every case: a column of the table, and an entry of the line above the images."""
 
     name: str
@@ -62,7 +62,8 @@ class Ranked:
             parts = {"not predicted": missing, "low estimate": [name for name in flagged if name not in missing]}
             reason = "; ".join(f"{what}: {listed_in_prose(names)}" for what, names in parts.items() if names)
         else:
-            reason = "" if figures.mean.dice is None else f"Dice {number(figures.mean.dice, 2)}"
+            measured = None if figures.estimate is None else figures.mean.dice  # without estimate the order shows it
+            reason = "" if measured is None else f"Dice {number(measured, 2)}"
         return cls(case, key, figures, bool(flagged) or (figures.estimate is None and figures.is_empty), reason)
 
     @property
@@ -168,7 +169,7 @@ def _tiles(summary: ComparisonSummary) -> list[Tile]:
     whole, cycle = regions[WHOLE], summary.cycle
     overlap = [
         Tile("IoU", summary.iou.mean, (interval(summary.iou.ci95),)),
-        Tile("Pixel accuracy", summary.pixel_accuracy.mean, (interval(summary.pixel_accuracy.ci95),)),
+        Tile("Pixel accuracy", summary.pixel_accuracy.mean, (interval(summary.pixel_accuracy.ci95, 4),), 4),
     ]
     return [
         *(overlap if summary.with_reference else ()),
@@ -179,7 +180,7 @@ def _tiles(summary: ComparisonSummary) -> list[Tile]:
         Tile("Euclidean distance", whole.euclidean, ("whole image",), 1),
         Tile("M → I → M' Dice", cycle.predicted.mean, ("of the predicted masks",)),
         Tile("M → I → M' IoU", cycle.iou["predicted"].mean, ("of the predicted masks",)),
-        Tile("M → I → M' pixel accuracy", cycle.pixel_accuracy["predicted"].mean, ("background included",)),
+        Tile("M → I → M' pixel accuracy", cycle.pixel_accuracy["predicted"].mean, ("background included",), 4),
     ]
 
 
@@ -187,37 +188,39 @@ def _baselines(region: RegionMeans) -> tuple[str, str]:
     return f"class means {number(region.baseline)}", f"of each slice {number(region.baseline_by_slice)}"
 
 
-def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
-    estimate = Column(
+def _columns(with_reference: bool, calibrated: bool) -> list[CaseColumn]:
+    estimate = CaseColumn(
         "Estimate", "Estimated Dice, mean over the classes, 0 for a missed one", lambda case: case.trust, tinted=True
     )
     overlap = [
-        Column("Dice", "Mean over the classes", lambda case: case.mean.dice, tinted=True, fact="Dice"),
-        Column("IoU", "Mean over the classes", lambda case: case.mean.iou, tinted=True, fact="IoU"),
-        Column("Pixel acc.", "Pixel accuracy", lambda case: case.pixel_accuracy, 4, fact="Pixel accuracy"),
+        CaseColumn("Dice", "Mean over the classes", lambda case: case.mean.dice, tinted=True, fact="Dice"),
+        CaseColumn("IoU", "Mean over the classes", lambda case: case.mean.iou, tinted=True, fact="IoU"),
+        CaseColumn("Pixel acc.", "Pixel accuracy", lambda case: case.pixel_accuracy, 4, fact="Pixel accuracy"),
     ]
     return [
         *([estimate] if calibrated else ()),
         *(overlap if with_reference else ()),
         _distance("RMSE fg.", "RMSE in the foreground", "rmse", FOREGROUND, fact="RMSE, foreground"),
-        Column("Cl. means", "RMSE of the class-mean baseline in the foreground",
-               lambda case: case.made.baseline[FOREGROUND].rmse),
-        Column("Slice means", "The same with the means of each slice",
-               lambda case: case.made.baseline_by_slice[FOREGROUND].rmse),
+        CaseColumn("Cl. means", "RMSE of the class-mean baseline in the foreground",
+                   lambda case: case.made.baseline[FOREGROUND].rmse),
+        CaseColumn("Slice means", "The same with the means of each slice",
+                   lambda case: case.made.baseline_by_slice[FOREGROUND].rmse),
         _distance("RMSE border", "RMSE in the border band", "rmse", BORDER, fact="RMSE, border"),
         _distance("Euclid.", "Euclidean distance, whole image", "euclidean", digits=1, fact="Euclidean distance"),
         _distance("MAE", "Mean absolute error, whole image", "mae", fact="MAE"),
         _distance("PSNR", "dB, whole image", "psnr", digits=1, fact="PSNR (dB)"),
         _distance("SSIM", "Whole image", "ssim", fact="SSIM"),
-        Column("M→I→M'", "Dice of the mask found again", lambda case: case.again.mean, tinted=True, fact="M → I → M'"),
-        Column("its IoU", "IoU of the mask found again", lambda case: case.again.iou.mean, tinted=True, fact="its IoU"),
-        Column("its pixel acc.", "Pixel accuracy of the mask found again", lambda case: case.again.pixel_accuracy, 4,
-               fact="its pixel accuracy"),
+        CaseColumn("M→I→M'", "Dice of the mask found again", lambda case: case.again.mean, tinted=True,
+                   fact="M → I → M'"),
+        CaseColumn("its IoU", "IoU of the mask found again", lambda case: case.again.iou.mean, tinted=True,
+                   fact="its IoU"),
+        CaseColumn("its pixel acc.", "Pixel accuracy of the mask found again", lambda case: case.again.pixel_accuracy,
+                   4, fact="its pixel accuracy"),
     ]  # fmt: skip
 
 
-def _distance(name: str, help: str, key: str, region: str = WHOLE, *, digits: int = 3, fact: str = "") -> Column:
-    return Column(name, help, lambda case: getattr(case.made.distances[region], key), digits, fact=fact)
+def _distance(name: str, help: str, key: str, region: str = WHOLE, *, digits: int = 3, fact: str = "") -> CaseColumn:
+    return CaseColumn(name, help, lambda case: getattr(case.made.distances[region], key), digits, fact=fact)
 
 
 def _order_note(quality: QualityModel | None, with_reference: bool) -> str:

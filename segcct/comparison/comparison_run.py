@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,6 +54,44 @@ class _Result:
 
 
 @dataclass(frozen=True)
+class _Names:
+    """What the page calls cases and patients: by their ids, or hashed."""
+
+    key: str | None = None
+    """Of hashed names; None where cases are named."""
+    known: Container[str] = ()
+    """Hashed names in sources.json."""
+
+    @classmethod
+    def hashed(cls, output: Path) -> _Names:
+        """Hashed names, by the key of a folder which has one, for the masks in it are named by it."""
+        key = read_key(output)
+        if key is None and (output / SOURCES).exists():
+            raise RunError("holds no key of hashed names", file=output / SOURCES, remedy=OTHER_OUTPUT)
+        return cls(key or new_key(), read_sources(output))
+
+    def of(self, case_or_patient: str) -> str:
+        """The name of one."""
+        return case_or_patient if self.key is None else pseudonym(case_or_patient, self.key, self.known)
+
+    def named(self, cases: Sequence[Case]) -> dict[str, Case]:
+        """Name -> case, in an order that does not reveal what is hashed."""
+        named = {self.of(case.id): case for case in cases}
+        return named if self.key is None else dict(sorted(named.items()))
+
+    def save(self, output: Path, cases: Mapping[str, Case]) -> None:
+        """Add to sources.json which case (name -> case) is whose, if names are hashed."""
+        if self.key is None:
+            return
+        file = output / SOURCES
+        with index_lock(output):
+            stored = read_object(file) if file.exists() else {}
+            ids = {name: {"id": case.id, "channels": {}} for name, case in cases.items()}
+            sources = {**stored, "note": NOTE, "key": self.key, "cases": ids | read_sources(output)}
+            write_json(file, sources, private=True)
+
+
+@dataclass(frozen=True)
 class _CompareCase:
     """What is done for one case."""
 
@@ -64,8 +102,7 @@ class _CompareCase:
     quality: QualityModel | None
     channels: int
     slices: int
-    key: str | None
-    """Of hashed names; None where cases are named."""
+    names: _Names
 
     def __call__(self, numbered: tuple[int, Case]) -> _Result:
         """(number on the page, case) -> what is shown of it."""
@@ -76,8 +113,8 @@ class _CompareCase:
         if self.labels is not None and case.id in self.labels:
             loaded = replace(loaded, label=read_reference(self.labels[case.id], scheme, loaded.grid).array)
         compared = compare_case(self.cycles, loaded, quality=self.quality, channels=self.channels)
-        update = {"patient": _name(case.patient, self.key)}
-        if self.key is None:
+        update = {"patient": self.names.of(case.patient)}
+        if self.names.key is None:
             update["input_digest"] = content_digest([file for files in case.channels.values() for file in files])
         viewer = case_viewer(f"case-{number}", compared, count=self.slices)
         return _Result(compared.figures.model_copy(update=update), viewer, says_synthetic(compared.grid))
@@ -121,34 +158,25 @@ def write_comparison(
     refuse_existing(page)  # the last file to appear
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
         labels = _references(request, references, cycles.predictor.scheme)
-        key = _key_of(output) if anonymize else None
-        known = read_sources(output) if anonymize else {}
-        cases = {_name(case.id, key, known): case for case in request.cases}
-        if anonymize:  # the order must not reveal the ids
-            cases = dict(sorted(cases.items()))
+        names = _Names.hashed(output) if anonymize else _Names()
+        cases = names.named(request.cases)
         slices, channels = _shown_per_case(len(cases), slices)
-        work = _CompareCase(cycles, request, labels, quality, channels, slices, key)
+        work = _CompareCase(cycles, request, labels, quality, channels, slices, names)
         outcomes = _compare(cases, work, progress)
+        names.save(output, cases)
         results = {outcome.name: outcome.value for outcome in outcomes if isinstance(outcome, Done)}
-        failed = {
-            outcome.name: outcome.kind if anonymize else outcome.reasons[0]
-            for outcome in outcomes
-            if isinstance(outcome, Failed)
-        }
-        reasons = failures(outcomes)
-        if key is not None:
-            _write_sources(output, key, cases)
         if not results:
-            raise DataError(f"none of {counted(len(cases), 'case')} can be compared:{items(reasons)}")
+            raise DataError(f"none of {counted(len(cases), 'case')} can be compared:{items(failures(outcomes))}")
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         comparison = _comparison(cycles, results, failed, quality, models or {}, anonymize=anonymize)
         text = comparison_page(comparison, {name: each.viewer for name, each in results.items()}, quality)
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / COMPARISON, comparison.to_json(), private=not anonymize)
         write_page(page, text, private=not anonymize)
     problems = [unread_places(request.unread, named=not anonymize)]
-    if reasons:
-        problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {page}"
-        problems.insert(0, f"{problem}:{items(reasons)}")
+    if failed:
+        problem = f"{len(failed)} of {counted(len(cases), 'case')} failed; the others are in {page}"
+        problems.insert(0, f"{problem}:{items(failures(failed))}")
     if any(problems):
         raise DataError("\n".join(filter(None, problems)))
     return page
@@ -164,31 +192,10 @@ def _shown_per_case(cases: int, slices: int) -> tuple[int, int]:
 def _compare(cases: Mapping[str, Case], work: _CompareCase, progress: Report | None) -> list[CaseOutcome[_Result]]:
     """What becomes of each case; failures bear its name on the page, which may be hashed."""
     jobs = [
-        CaseJob(case.id, (number, case), None if work.key is None else name)
+        CaseJob(case.id, (number, case), None if work.names.key is None else name)
         for number, (name, case) in enumerate(cases.items(), start=1)
     ]
     return list(run_cases(jobs, work, progress=progress))
-
-
-def _key_of(output: Path) -> str:
-    """The key of the names: that of a folder which has one, for the masks in it are named by it."""
-    key = read_key(output)
-    if key is None and (output / SOURCES).exists():
-        raise RunError("holds no key of hashed names", file=output / SOURCES, remedy=OTHER_OUTPUT)
-    return key or new_key()
-
-
-def _write_sources(output: Path, key: str, cases: Mapping[str, Case]) -> None:
-    """Add to sources.json which case (name -> case) is whose."""
-    file = output / SOURCES
-    with index_lock(output):
-        stored = read_object(file) if file.exists() else {}
-        ids = {name: {"id": case.id, "channels": {}} for name, case in cases.items()}
-        write_json(file, {**stored, "note": NOTE, "key": key, "cases": ids | read_sources(output)}, private=True)
-
-
-def _name(case_or_patient: str, key: str | None, known: Container[str] = ()) -> str:
-    return case_or_patient if key is None else pseudonym(case_or_patient, key, known)
 
 
 def _references(request: Request, folder: Path | None, scheme: Scheme) -> dict[str, ReferenceCase] | None:
@@ -208,7 +215,7 @@ def _references(request: Request, folder: Path | None, scheme: Scheme) -> dict[s
 def _comparison(
     cycles: Cycles,
     results: Mapping[str, _Result],
-    failed: dict[str, str],
+    failed: Sequence[Failed],
     quality: QualityModel | None,
     models: Mapping[str, Path],
     *,
@@ -233,7 +240,7 @@ def _comparison(
         order=ordered(cases),
         quality=calibration,
         cases=cases,
-        failed=failed,
+        failed={each.name: each.kind if anonymize else each.reasons[0] for each in failed},
         models={
             name: {
                 "folder": str(models[name]) if name in models and not anonymize else None,

@@ -40,7 +40,7 @@ def case_panel(
         pixel_mm: height and width of a pixel; None draws the scale in px.
         letters: orientation; None draws none.
         shown: intensity window; by default of this slice's percentiles.
-        title: one line above.
+        title: what stands above, in as many lines as it needs.
         scores: class -> Dice, written after its name; None is written as "not defined".
         size_px: longer side of each picture.
     """

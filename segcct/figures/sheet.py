@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from segcct.escape import in_a_line
 from segcct.figures.colors import rgb
@@ -25,29 +26,39 @@ def draw_sheet(
     legend: Mapping[str, str],
     last_legend: Mapping[str, str],
 ) -> Image.Image:
-    """Captioned pictures side by side; `legend` (name -> color) below, `last_legend` below the last picture."""
+    """Captioned pictures side by side; `legend` (name -> color) below, `last_legend` below the last picture.
+
+    All words are on the sheet: a long title or note takes several lines, a long name makes the sheet wider.
+    """
     text_px = max(12, max(max(picture.size) for _, picture in pictures) // 30)
     edge, gap = round(text_px * 1.4), round(text_px * 0.8)
     line_px = round(text_px * 1.8)
     widths = [picture.width for _, picture in pictures]
     lefts = [edge + sum(widths[:index]) + gap * index for index in range(len(pictures))]
-    width = lefts[-1] + widths[-1] + edge
-    legend_width = (lefts[-1] - gap if last_legend else width) - edge
-    rows = [(edge, row) for row in _rows(legend, legend_width, text_px)]
+    title_font, note_font = font(round(text_px * 1.3), bold=True), font(round(text_px * 0.85))
+    longest = max((_entry_width(in_a_line(name), text_px) for name in legend), default=0.0)
+    width = max(lefts[-1] + widths[-1], edge + math.ceil(longest)) + edge
+    beside = bool(last_legend) and longest <= lefts[-1] - gap - edge
+    rows = [(edge, row) for row in _rows(legend, (lefts[-1] - gap if beside else width) - edge, text_px)]
     last_rows = [(lefts[-1], row) for row in _rows(last_legend, widths[-1], text_px)]
-    top = edge + (round(text_px * 2.6) if title else 0) + text_px * 2
+    columns = [rows, last_rows] if beside else [rows + last_rows]
+    title_lines = _lines(in_a_line(title), title_font, width - 2 * edge) if title else []
+    note_lines = _lines(note, note_font, width - 2 * edge)
+    top = edge + (round(text_px * (1 + 1.6 * len(title_lines))) if title else 0) + text_px * 2
     foot = top + max(picture.height for _, picture in pictures) + text_px
-    note_line = foot + line_px * max(len(rows), len(last_rows))
-    sheet = Image.new("RGB", (width, note_line + line_px + edge // 2), BACKGROUND)
+    note_top = foot + line_px * max(map(len, columns))
+    sheet = Image.new("RGB", (width, note_top + line_px * len(note_lines) + edge // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((edge, edge), in_a_line(title), font=font(round(text_px * 1.3), bold=True), fill=INK, anchor="lt")
+    for index, line in enumerate(title_lines):
+        draw.text((edge, edge + round(text_px * 1.6) * index), line, font=title_font, fill=INK, anchor="lt")
     for left, (caption, picture) in zip(lefts, pictures, strict=True):
         draw.text((left, top - text_px * 0.6), caption, font=font(text_px), fill=MUTED, anchor="ls")
         sheet.paste(picture, (left, top))
-    for group in (rows, last_rows):
+    for group in columns:
         for index, (left, row) in enumerate(group):
             _draw_row(draw, row, left, foot + line_px * (index + 0.5), text_px)
-    draw.text((edge, note_line + line_px / 2), note, font=font(round(text_px * 0.85)), fill=MUTED, anchor="lm")
+    for index, line in enumerate(note_lines):
+        draw.text((edge, note_top + line_px * (index + 0.5)), line, font=note_font, fill=MUTED, anchor="lm")
     return sheet
 
 
@@ -79,6 +90,21 @@ def _palette(colors: Sequence[str]) -> np.ndarray:
             entries.append(np.linspace(0, 165, levels)[:, None] + 0.35 * color)
     palette = np.concatenate(entries)[:256]
     return np.pad(palette, ((0, 256 - len(palette)), (0, 0))).clip(0, 255).round().astype(np.uint8)
+
+
+def _lines(text: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Text wrapped to lines of `width`, at spaces; a word that is wider is broken."""
+    lines = [""]
+    for word in text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if face.getlength(joined) <= width:
+            lines[-1] = joined
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:
+            lines += [""] if lines[-1] and face.getlength(lines[-1] + letter) > width else []
+            lines[-1] += letter
+    return lines
 
 
 def _rows(legend: Mapping[str, str], width: float, text_px: int) -> list[list[tuple[str, str]]]:

@@ -102,13 +102,15 @@ def best_and_worst(means: Mapping[str, float | None], verb: str, metric: str) ->
 
 def _missed_and_spurious(results: Results) -> list[str]:
     counts = {name: results.summary.classes[name].counts for name in results.classes}
+    by_missed = sorted(counts.items(), key=lambda entry: -entry[1].get("missed", 0))
+    by_spurious = sorted(counts.items(), key=lambda entry: -entry[1].get("spurious", 0))
     missed = [
         f"{name} in {count['missed']} of the {counted(count['missed'] + count.get('ok', 0), 'case')} with it"
-        for name, count in counts.items()
+        for name, count in by_missed
         if count.get("missed")
     ]
     spurious = [
-        f"{name} in {counted(count['spurious'], 'case')}" for name, count in counts.items() if count.get("spurious")
+        f"{name} in {counted(count['spurious'], 'case')}" for name, count in by_spurious if count.get("spurious")
     ]
     sentences = [f"Missed entirely: {listed_in_prose(missed)}." if missed else "No structure was missed entirely."]
     sentences += [f"Predicted where the reference has none: {listed_in_prose(spurious)}."] if spurious else []
@@ -135,7 +137,8 @@ def _reason(results: Results, case: str) -> str:
         if score.status == "missed":
             reasons.append(f"{score.name} missed" + ("" if volume is None else f" ({volume:.3g} ml)"))
     reasons += [f"{score.name} spurious" for score in scores if score.status == "spurious"]
-    if reasons or len(scores) == 1:
+    if reasons:
         return ", ".join(reasons)
-    value, name = min((value, score.name) for score in scores if (value := score.values["dice"]) is not None)
-    return f"lowest in {name} ({number(value)})"
+    defined = [(value, score.name) for score in scores if (value := score.values["dice"]) is not None]
+    lowest, name = min(defined)
+    return f"lowest in {name} ({number(lowest)})" if number(lowest) != number(max(defined)[0]) else ""

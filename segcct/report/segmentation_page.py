@@ -48,7 +48,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Column:
+class ConventionColumn:
     """One column of the table of conventions: per class and region, then overall."""
 
     quantity: Quantity
@@ -189,7 +189,7 @@ def _viewer(images: CaseImages, key: str) -> Viewer:
     return build_viewer(key, choice, channels, panes)
 
 
-def _conventions(results: Results) -> list[Column]:
+def _conventions(results: Results) -> list[ConventionColumn]:
     """Dice and HD95 under every convention, this page's first; empty where there is only one."""
     summaries = {results.summary.convention: results.summary}
     summaries |= {name: other for name, other in results.others.items() if name not in summaries}
@@ -201,7 +201,7 @@ def _conventions(results: Results) -> list[Column]:
             key = summary.hd95 if metric == "hd95" else metric
             entries = [summary.classes.get(structure) for structure in results.names]
             stats = [entry.scores.get(key) if entry else None for entry in entries]
-            columns.append(Column(quantity(key), name, [*stats, summary.overall.get(key)]))
+            columns.append(ConventionColumn(quantity(key), name, [*stats, summary.overall.get(key)]))
     return columns
 
 

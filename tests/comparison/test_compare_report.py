@@ -188,6 +188,26 @@ def test_the_page_stands_alone(page):
     assert {max(Image.open(io.BytesIO(base64.b64decode(each))).size) for each in pictures} == {320}
 
 
+def test_a_number_stands_once_in_the_ranking_and_with_its_own_decimals(page, content):
+    ranking = page[page.index('<ol class="ranking') :]
+    ranking = ranking[: ranking.index("</ol>")]
+    for name in NOISE:
+        assert content["cases"][name]["mean"]["dice"] is not None
+    assert "Dice" not in ranking
+    for value in (content["summary"]["pixel_accuracy"], content["summary"]["cycle"]["pixel_accuracy"]["predicted"]):
+        assert f"accuracy</h2><b>{value['mean']:.4f}</b>" in page
+
+
+def test_both_baselines_name_their_columns(page):
+    table = page[page.index("Reconstruction error by region") :]
+    heads = table[table.index("<thead>") : table.index("</thead>")]
+    widths = [int(each) for each in re.findall(r'colspan="(\d+)"', heads)]
+    assert widths == [6, 2, 2]
+    assert [heads.count(f">{name}</th>") for name in ("Class means", "Slice means", "Reduction")] == [1, 1, 2]
+    first_row = re.search(r"<tbody><tr>(.*?)</tr>", table, re.DOTALL)[1]
+    assert first_row.count("<td") == sum(widths) + heads.count("From the reference")
+
+
 def test_without_references(scans, cycles, tmp_path):
     write_comparison(cycles, request_of(scans, labelled=False), tmp_path)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)

@@ -285,6 +285,25 @@ def test_names_of_several_lines_are_drawn_in_one(pair):
     assert figures.case_panel(image, None, label, ["two\nlines", "b"], size_px=200).startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("width", [64, 12])
+def test_no_word_is_cut_off_at_the_edge(width):
+    label = np.zeros((64, width), dtype=np.uint8)
+    label[20:40, 4:8] = 1
+    image = np.random.default_rng(0).normal(100, 20, label.shape)
+    name, title = "left_ventricular_myocardium_without_papillary_muscles", "a case with a long name " * 9
+
+    def drawn(title: str, name: str, reference: np.ndarray | None) -> np.ndarray:
+        panel = figures.case_panel(image, reference, label, [name], title=title, scores={name: 0.5})
+        return np.asarray(Image.open(io.BytesIO(panel)).convert("RGB")).astype(int)
+
+    for reference in (label, None):
+        sheet = drawn(title + "1", name, reference)
+        assert np.ptp(sheet[:, -12:], axis=(0, 1)).max() < 10  # the margin is empty
+        assert not np.array_equal(sheet, drawn(title + "2", name, reference))  # the last letter is there
+        one_line = drawn("1", name, reference)
+        assert one_line.shape[0] < sheet.shape[0]
+
+
 def test_case_panel_without_reference_has_two_pictures(pair):
     image, reference, prediction = pair
     with_reference = _decoded(figures.case_panel(image, reference, prediction, ["a", "b"], size_px=200))

@@ -102,7 +102,7 @@ def test_commands_print_no_control_character_of_a_name(monkeypatch, capsys, tmp_
 
 
 def test_titles_of_pictures_are_one_line_and_pictures_hold_no_text():
-    picture = Image.new("RGB", (64, 64))
+    picture = Image.new("RGB", (640, 64))
     plain, hostile = (draw_sheet([("", picture)], title, "", {}, {}) for title in ("a", f"a\n\n{CLEAR}"))
     assert plain.size == hostile.size
     png = Image.open(io.BytesIO(encode(hostile, ["#ff0000"])))

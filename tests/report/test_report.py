@@ -418,6 +418,17 @@ def test_conventions_stand_side_by_side_and_differences_are_marked(masks: Path, 
     assert cell.search(page)
 
 
+def test_a_distance_in_voxels_is_not_marked_as_another_than_in_mm(masks: Path, tmp_path: Path):
+    evaluation = tmp_path / "evaluation"
+    evaluate(masks / "predictions", masks / "references", output=evaluation, conventions=("default", "transunet"))
+    page = write_report(evaluation, tmp_path / "report").read_text(encoding="utf-8")
+    table = page[page.index("The same masks under other conventions") :]
+    assert '<th scope="col">transunet (voxels)</th>' in table
+    rows = table[: table.index("</table>")].split('<tr><th scope="row">')[1:]
+    assert len(rows) == 4
+    assert {re.findall("<td[^>]*>", row)[-1] for row in rows} == {"<td>"}
+
+
 def test_a_comparison_is_shown_with_its_test(masks: Path, tmp_path: Path):
     evaluation = tmp_path / "evaluation"
     evaluate(masks / "predictions", masks / "references", output=evaluation)
@@ -495,10 +506,40 @@ def test_findings_and_worst_cases_read_off_the_table(tmp_path: Path):
     assert [(one.case, one.reason) for one in worst_cases(results)] == [
         ("c", "small spurious"),
         ("a", "small missed (1.25 ml)"),
-        ("d", "lowest in big (0.800)"),
+        ("d", ""),
         ("b", "lowest in small (0.800)"),
     ]
     assert results.mean_dice("d") == pytest.approx(0.8)
+
+
+def test_of_many_classes_those_missed_most_often_are_named(tmp_path: Path):
+    missed = {"one": 1, "two": 0, "three": 2, "four": 1, "five": 1, "six": 3}
+    rows = [
+        (f"c{case}", name, 0.0 if case < count else 0.9, "missed" if case < count else "ok", 1.0)
+        for case in range(4)
+        for name, count in missed.items()
+    ]
+    sentence = next(each for each in findings(read_results(by_hand(tmp_path / "e", rows))) if "Missed" in each)
+    assert sentence.startswith(
+        "Missed entirely: six in 3 of the 4 cases with it, three in 2 of the 4 cases with it, one"
+    )
+
+
+def test_a_case_whose_classes_are_equal_has_no_lowest(tmp_path: Path):
+    rows = [(case, name, 1.0, "ok", 1.0) for case in ("a", "b") for name in ("big", "small")]
+    assert [one.reason for one in worst_cases(read_results(by_hand(tmp_path / "e", rows)))] == ["", ""]
+
+
+def test_every_plot_names_its_axes(page: str):
+    assert page.count('<p class="y-name">Dice</p>') == page.count('<div class="scatter"') == 1
+    assert "Volume of the reference (ml, logarithmic)</p>" in page
+
+
+def test_dots_of_hundreds_of_cases_are_lighter(page: str, tmp_path: Path):
+    rows = [(f"c{case:03d}", "big", case / 200, "ok", 1.0 + case) for case in range(120)]
+    many = write_report(by_hand(tmp_path / "e", rows), tmp_path / "r").read_text(encoding="utf-8")
+    assert many.count('<g class="dots k1 many"') == 2
+    assert "many" not in "".join(re.findall('<g class="dots[^>]*>', page))
 
 
 def test_of_classes_that_are_equal_none_is_best(tmp_path: Path):
@@ -863,3 +904,42 @@ def test_the_page_works_in_a_browser(page: str, tmp_path: Path, width: int):
     assert out["large"] == 1
     assert out["themed"]
     assert out["overflow"] <= 0
+
+
+LONG_NAMES = """
+<script>
+addEventListener("load", () => {
+  const wider = [...document.querySelectorAll("main > section > :not(.scroll), .hero > *, .findings li, .strip-name")]
+    .filter((each) => each.scrollWidth > each.clientWidth + 1 || each.getBoundingClientRect().right > innerWidth);
+  const height = (selector) => document.querySelector(selector).getBoundingClientRect().height;
+  const summary = document.querySelector(".summary").parentElement;
+  const out = {
+    page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    wider: wider.map((each) => `${each.tagName} ${each.className}`),
+    hidden: summary.scrollWidth - summary.clientWidth,
+    lines: height("#cases tbody th") / 24,
+  };
+  document.body.innerHTML = "<pre id='probe'>" + JSON.stringify(out) + "</pre>";
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 500])
+def test_long_names_are_broken_and_hide_nothing(tmp_path: Path, width: int):
+    names = ["aorta", "left_ventricular_myocardium_without_papillary_muscles", *(f"organ {n}" for n in range(10))]
+    rows = [
+        (f"HOSPITAL_OF_THE_UNIVERSITY_patient{case:04d}_baseline_series_{case}_with_a_very_long_name_indeed", name, 0.4,
+         "ok", 2.0)
+        for case in range(4)
+        for name in names
+    ]  # fmt: skip
+    page = write_report(by_hand(tmp_path / "e", rows), tmp_path / "r").read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(page.replace("</body>", LONG_NAMES + "</body>"), encoding="utf-8")
+    out = probed(tmp_path / "page.html", f"{width},900")
+    assert out["page"] <= 0
+    assert out["wider"] == []
+    assert out["hidden"] <= 0
+    if width == 1280:
+        assert out["lines"] < 6

@@ -9,13 +9,15 @@ from segcct.evaluation.summary_record import seen_sentence
 from segcct.plurals import counted, listed_in_prose
 from segcct.report.findings import best_and_worst, left_out
 from segcct.report.html import Tile, interval, make_way_for_page, number, provenance, render, write_page
-from segcct.tasks.classification.class_evaluation import QUANTITIES
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
+from segcct.tasks.classification.class_quantities import QUANTITIES
 from segcct.tasks.classification.class_results import ClassResults, ClassSummary, read_class_results
 
 _TILES = ("balanced_accuracy", "macro_f1", "auroc", "top5", "ece", "log_loss", "brier")
 _COLUMNS = ("f1", "recall", "precision", "auroc")
 _LABELS = {key: each.label for key, each in QUANTITIES.items()} | {"ci95": "95% interval"}
+_OF_A_TRAINING = ("split", "fold", "cache", "workers")
+"""Keys of the data section that do not say which images were classified or how they were read."""
 _CALIBRATED = 0.02
 """Gap between mean confidence and accuracy below which the page speaks of neither over- nor underconfidence."""
 MOST_CELLS = 25
@@ -37,7 +39,8 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
 def _context(results: ClassResults) -> dict[str, object]:
     summary = results.summary
     accuracy = summary.overall["accuracy"]
-    images = sum(each.count for each in summary.reliability) or 1
+    binned = sum(each.count for each in summary.reliability) or 1
+    images = {**(summary.data or {}), "selection": summary.selection}
     return {
         "title": f"Classification report, {counted(summary.images, 'image')}",
         "colors": {},
@@ -51,7 +54,7 @@ def _context(results: ClassResults) -> dict[str, object]:
         "findings": class_findings(results),
         "matrix": _matrix(results) if len(results.classes) <= MOST_CELLS else None,
         "confusions": confusions(results, 10),
-        "bins": [(each, each.count / images) for each in summary.reliability if each.count],
+        "bins": [(each, each.count / binned) for each in summary.reliability if each.count],
         "mean_confidence": summary.mean_confidence,
         "gallery": gallery(results),
         "most_classes": MOST_CLASSES,
@@ -59,7 +62,7 @@ def _context(results: ClassResults) -> dict[str, object]:
         "provenance": provenance(
             {
                 "Model": {"architecture": summary.architecture, "selected_on": summary.selected_on},
-                "Images": {**(summary.data or {}), "selection": summary.selection},
+                "Images": {key: value for key, value in images.items() if key not in _OF_A_TRAINING},
                 "Evaluation": summary.provenance,
             }
         ),
