@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segcct.errors import EvaluationError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
@@ -15,6 +17,7 @@ from segcct.tasks.classification.class_evaluation import scores
 from segcct.tasks.classification.class_images import gallery, surest_mistakes, typical_images
 from segcct.tasks.classification.class_page import Confusion, class_findings, confusions, write_class_report
 from segcct.tasks.classification.class_results import read_class_results, write_image_results
+from tests.support.browser import probed
 
 CLASSES = ("cat", "dog", "owl")
 #          true, probabilities
@@ -70,6 +73,56 @@ def test_findings_of_a_perfect_model(tmp_path):
     assert "well calibrated" in text
 
 
+def test_the_page_names_no_split_but_what_was_classified(tmp_path):
+    data = {"layout": "classes", "root": "pictures", "split": {"val": 0.1}, "fold": 0, "cache": None, "workers": 2}
+    folder = evaluation(tmp_path / "evaluation", data=data, selection="test")
+    page = write_class_report(folder, tmp_path / "report").read_text(encoding="utf-8")
+    images = page[page.index(">Images</h3>") :]
+    assert "<dt>root</dt>" in images
+    assert "<dt>selection</dt><dd><code>test</code>" in images
+    assert not {name for name in data if f"<dt>{name}</dt>" in images} & {"split", "fold", "cache", "workers"}
+
+
+def test_the_reliability_diagram_names_both_axes(tmp_path):
+    page = write_class_report(evaluation(tmp_path / "evaluation"), tmp_path / "report").read_text(encoding="utf-8")
+    assert '<p class="y-name">Accuracy</p>' in page
+    assert "Confidence: probability of the predicted class</p>" in page
+
+
+MATRIX = """
+<script>
+addEventListener("load", () => {
+  const lines = (head) => {
+    const range = document.createRange();
+    range.selectNodeContents(head);
+    return range.getClientRects().length;
+  };
+  const out = {
+    words: [...document.querySelectorAll(".matrix thead th + th")].map(lines),
+    page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  };
+  const scroller = document.querySelector(".matrix").parentElement;
+  scroller.scrollLeft = 300;
+  const name = document.querySelector(".matrix tbody th").getBoundingClientRect();
+  out.named = scroller.scrollLeft > 0 && name.left >= scroller.getBoundingClientRect().left - 1;
+  document.body.innerHTML = "<pre id='probe'>" + JSON.stringify(out) + "</pre>";
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+def test_the_matrix_breaks_no_short_word_and_keeps_its_names_in_view(tmp_path):
+    classes = tuple(f"diagnosis{number}" for number in range(20))
+    table = [(number, np.eye(20)[number].tolist()) for number in range(20)]
+    file = write_class_report(evaluation(tmp_path / "evaluation", table, classes), tmp_path / "report")
+    file.write_text(file.read_text(encoding="utf-8").replace("</body>", MATRIX + "</body>"), encoding="utf-8")
+    out = probed(file, "1280,900")
+    assert set(out["words"]) == {1}
+    assert out["named"]
+    assert out["page"] <= 0
+
+
 def test_left_out_pictures_are_named(tmp_path):
     folder = evaluation(tmp_path / "e", unmatched={"references": ["a", "b"], "predictions": []})
     assert "Not scored: 2 images without a prediction." in class_findings(read_class_results(folder))
@@ -97,6 +150,25 @@ def test_a_page_without_pictures_says_why(tmp_path):
         assert word in page
     gone = evaluation(tmp_path / "gone", data={"root": "/nowhere", "layout": "classes"})
     assert "/nowhere: no such dataset" in gallery(read_class_results(gone)).problem
+
+
+def test_a_folder_that_cannot_be_read_costs_no_other_images(tmp_path, monkeypatch):
+    reading = {"root": str(tmp_path / "data"), "image_size": 16, "layout": "classes"}
+    results = read_class_results(evaluation(tmp_path / "e", data=reading))
+    for one in results.images:
+        file = tmp_path / "data" / one.image
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(file)
+    scandir, shut = os.scandir, tmp_path / "data" / "others"
+    shut.mkdir()
+
+    def refused(path: str | Path) -> object:
+        if Path(path) == shut:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert len(gallery(results).mistakes) == 4
 
 
 def test_a_page_of_many_classes_has_no_matrix(tmp_path):

@@ -10,7 +10,9 @@ import random
 import shutil
 import struct
 import tarfile
+import unicodedata
 import zlib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -802,6 +804,68 @@ def test_a_file_that_cannot_be_read_fails_alone(tmp_path, monkeypatch):
     assert sorted(outcomes) == ["circle/00.png", "stripes/00.png"]
     (alone,) = find_source(section(root / "plain" / "00.png")).decoded({"00.png"})
     assert "Permission denied" in alone.reasons[0]
+
+
+# Unicode spelling of names
+
+
+@pytest.fixture
+def spelled(tmp_path: Path) -> dict[str, Path]:
+    """One dataset as two systems store it: in one, umlauts sort after all other letters, in the other before most."""
+    roots = {}
+    for form in ("NFC", "NFD"):
+        roots[form] = tmp_path / form
+        for kind, name in zip(CLASSES, ("Ödem", "Plain", "Zyste"), strict=True):
+            folder = roots[form] / unicodedata.normalize(form, name)
+            folder.mkdir(parents=True)
+            for number, letter in enumerate("ÄBÜYZ"):
+                file = folder / unicodedata.normalize(form, f"{letter}.png")
+                Image.fromarray(drawn(kind, number)).save(file)
+            shutil.copy(folder / "Z.png", folder / unicodedata.normalize(form, "Ö.png"))
+    return roots
+
+
+def same_names(names: Iterable[str]) -> list[str]:
+    return [unicodedata.normalize("NFC", name) for name in names]
+
+
+def test_a_copy_in_another_spelling_is_the_same_dataset(spelled, tmp_path):
+    first, second = (load(root) for root in spelled.values())
+    assert first.ids != second.ids
+    assert same_names(first.ids) == same_names(second.ids)
+    assert first.fingerprint == second.fingerprint
+    assert first.classes == second.classes
+    assert first.labels.tolist() == second.labels.tolist()
+    assert same_names(first.groups) == same_names(second.groups)
+    for images, root in zip((first, second), spelled.values(), strict=True):
+        for name, pixels in zip(images.ids, images.pixels, strict=True):
+            np.testing.assert_array_equal(pixels, np.asarray(Image.open(root / name)))
+    listed = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
+    copies = {"Ö", "Z"}
+    listed["train_list"].write_text("\n".join(name for name in first.ids if Path(name).stem in {"Ä", "Y", *copies}))
+    listed["val_list"].write_text("\n".join(name for name in first.ids if Path(name).stem in {"B", "Ü"}))
+    for split in ({"seed": 3, "val": 0.3}, listed):
+        drawn_splits = [
+            make_class_splits(images, section(root, split=split))
+            for images, root in zip((first, second), spelled.values(), strict=True)
+        ]
+        assert [same_names(drawn_splits[0].train), same_names(drawn_splits[0].val)] == [
+            same_names(drawn_splits[1].train),
+            same_names(drawn_splits[1].val),
+        ]
+
+
+def test_predictions_of_a_copy_in_another_spelling_are_evaluated(spelled, tmp_path):
+    before, after = (load(root) for root in spelled.values())
+    digests = {name: str(number) for number, name in enumerate(before.ids)}
+    predictions = tmp_path / "out"
+    predictions.mkdir()
+    write_table(predictions / TABLE, dict(zip(before.ids, np.eye(3)[before.labels], strict=True)), before.classes)
+    index = {"digests": digests, "seen": {"train": list(before.ids[:2]), "val": []}}
+    write_json(predictions / INDEX, {"task": "classification", **index})
+    summary = evaluate_classes(predictions, spelled["NFD"])
+    assert (summary.images, summary.groups, summary.overall["accuracy"].mean) == (18, 18, 1)
+    assert summary.seen == {"train": list(after.ids[:2]), "val": []}
 
 
 # evaluation

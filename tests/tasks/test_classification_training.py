@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +279,17 @@ def test_a_dataset_that_changed_is_not_resumed(trained, folder, tmp_path):
     Image.fromarray(drawn("plain", 81)).save(data / "plain" / "81.png")
     with pytest.raises(RunError, match="another train split"):
         train(config_of(data, tmp_path / "runs"), resume=run)
+
+
+def test_a_copy_in_another_unicode_spelling_is_resumed(folder, tmp_path):
+    configs = []
+    for form in ("NFC", "NFD"):
+        data = Path(shutil.copytree(folder, tmp_path / form / "data"))
+        (data / "circle").rename(data / unicodedata.normalize(form, "Ödem"))
+        (data / "plain" / "00.png").rename(data / "plain" / unicodedata.normalize(form, "Ü.png"))
+        configs.append(config_of(data, tmp_path / "runs"))
+    run = train(configs[0])
+    assert train(configs[1], resume=run).path == run.path
 
 
 def test_validation_is_divided_among_processes(folder, tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,77 +15,28 @@ from segcct.config.layout_table import IMAGE_LAYOUTS
 from segcct.errors import EvaluationError, items
 from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
-from segcct.files.file_names import absolute
+from segcct.files.file_names import absolute, spelled_as
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_scores import (
+    ClassScores,
     brier_scores,
     class_aurocs,
     class_scores,
     log_losses,
     top_k,
 )
-from segcct.metrics.classification_intervals import RESAMPLES, class_intervals
+from segcct.metrics.classification_intervals import ClassIntervals, class_intervals
 from segcct.metrics.confidence_intervals import summarize
 from segcct.metrics.defined_values import mean_of
-from segcct.metrics.metric_table import Quantity
 from segcct.plurals import counted, listed
 from segcct.predictions.predictions_index import INDEX
 from segcct.progress import Report
 from segcct.provenance import provenance
+from segcct.tasks.classification.class_quantities import FEW_CLASSES, QUANTITIES, definitions
 from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_class_results
 from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout, section_of
 from segcct.tasks.classification.labeled_images import groups_of
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
-
-FEW_CLASSES = 5
-"""With at most this many classes, top 5 says nothing and is left out."""
-QUANTITIES = {
-    each.key: each
-    for each in (
-        Quantity("accuracy", "Accuracy", "fraction of the images whose class has the highest probability (top 1)"),
-        Quantity("top5", "Top 5", "fraction of the images whose class is among the five of highest probability"),
-        Quantity("precision", "Precision", "fraction of the images predicted as a class that belong to it"),
-        Quantity(
-            "recall", "Recall (sensitivity)", "fraction of the images of a class that are predicted as it (sensitivity)"
-        ),
-        Quantity("specificity", "Specificity", "fraction of the images of other classes that are not predicted as it"),
-        Quantity("f1", "F1", "2 tp / (2 tp + fp + fn)"),
-        Quantity("macro_f1", "Macro F1", "mean F1 of the classes in the reference"),
-        Quantity("balanced_accuracy", "Balanced accuracy", "mean recall of the classes"),
-        Quantity(
-            "auroc",
-            "AUROC",
-            "probability that an image of the class has a higher probability for it than one of another class; "
-            "overall the mean over the classes",
-        ),
-        Quantity(
-            "ece",
-            "Calibration error",
-            "expected calibration error: mean gap between confidence and accuracy, in 15 bins of confidence",
-            higher_is_better=False,
-        ),
-        Quantity(
-            "log_loss",
-            "Log loss",
-            "mean of minus the logarithm of the true class's probability",
-            bounds=(0.0, np.inf),
-            higher_is_better=False,
-        ),
-        Quantity(
-            "brier",
-            "Brier score",
-            "mean over the images of the summed squared error of the probabilities, 0 to 2",
-            bounds=(0.0, 2.0),
-            higher_is_better=False,
-        ),
-    )
-}
-"""Every figure of a classification."""
-CI95 = (
-    "95% interval by bootstrap over groups of images (copies, or images of one patient): BCa with 10,000 resamples for "
-    f"means, percentiles of {RESAMPLES:,} resamples for all other figures; the interval of ece is corrected for its "
-    "bootstrap bias, because resampling widens every gap"
-)
 
 
 def evaluate_classes(
@@ -118,26 +70,16 @@ def evaluate_classes(
     table = read_table(Path(predictions))
     data = _section(table, reference, layout)
     reference_labels = get_image_layout(data.layout).find(data)
-    unknown = [name for name in reference_labels.classes if name not in table.classes]
-    if unknown:
-        raise EvaluationError(
-            f"the predictions do not know {counted(len(unknown), 'class')} of the reference",
-            file=table.file,
-            found=listed(table.classes),
-            expected=f"{listed(unknown)} too, as in {reference}",
-            remedy="Name them as the model does; or move them out of the dataset, and add --allow-unmatched",
-        )
+    table = _spelled_as(reference_labels, table)
+    _check_classes(table, reference_labels, reference)
     unmatched = _unmatched(table, reference_labels, allow_unmatched)
     stray = set(unmatched["predictions"])
-    scored = [place for place, name in enumerate(table.ids) if name not in stray]
+    scored = [row for row, name in enumerate(table.ids) if name not in stray]
     if not scored:
         raise EvaluationError("no image has both a prediction and a reference", file=table.file)
     with output_folder(output):
-        ids = [table.ids[place] for place in scored]
-        class_of = dict(zip(reference_labels.ids, reference_labels.labels, strict=True))
-        number = {name: index for index, name in enumerate(table.classes)}
-        labels = np.array([number[reference_labels.classes[class_of[name]]] for name in ids])
-        probabilities = table.probabilities[scored]
+        ids = [table.ids[row] for row in scored]
+        labels, probabilities = _class_numbers(reference_labels, ids, table.classes), table.probabilities[scored]
         groups = groups_of(data, reference_labels, ids, table.index.digests or {}, progress=progress)
         summary = scores(probabilities, labels, table.classes, groups)
         sources = {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, reference)}
@@ -154,42 +96,46 @@ def scores(
     from sklearn.metrics import confusion_matrix
 
     predicted = probabilities.argmax(axis=1)
-    each = class_scores(labels, predicted, len(classes))
+    per_class = class_scores(labels, predicted, len(classes))
     aurocs = class_aurocs(probabilities, labels)
-    ranges = class_intervals(probabilities, labels, groups)
+    intervals = class_intervals(probabilities, labels, groups)
     bins = reliability(probabilities.max(axis=1), top_k(probabilities, labels, 1))
-    supported = [one for one in each if one.support]
+    present = [each for each in per_class if each.support]
     overall = {
         **_means(probabilities, labels, groups),
-        "macro_f1": _stats(mean_of([one.f1 for one in supported]), ranges.macro_f1),
-        "balanced_accuracy": _stats(mean_of([one.recall for one in supported]), ranges.balanced_accuracy),
-        "auroc": _stats(mean_of(aurocs), ranges.macro_auroc),
-        "ece": _stats(expected_error(bins), ranges.ece),
+        "macro_f1": _stats(mean_of([each.f1 for each in present]), intervals.macro_f1),
+        "balanced_accuracy": _stats(mean_of([each.recall for each in present]), intervals.balanced_accuracy),
+        "auroc": _stats(mean_of(aurocs), intervals.macro_auroc),
+        "ece": _stats(expected_error(bins), intervals.ece),
     }
     return ClassSummary(
         task="classification",
         images=len(labels),
         groups=len(set(groups)),
         overall=overall,
-        classes={
-            name: ClassEntry(
-                precision=_stats(one.precision, ranges.precision[place]),
-                recall=_stats(one.recall, ranges.recall[place]),
-                specificity=one.specificity,
-                f1=_stats(one.f1, ranges.f1[place]),
-                auroc=_stats(aurocs[place], ranges.auroc[place]),
-                support=one.support,
-            )
-            for place, (name, one) in enumerate(zip(classes, each, strict=True))
-        },
+        classes=dict(zip(classes, _entries(per_class, aurocs, intervals), strict=True)),
         confusion=confusion_matrix(labels, predicted, labels=range(len(classes))).tolist(),
-        reliability=[Bin(**asdict(one)) for one in bins],
+        reliability=[Bin(**asdict(each)) for each in bins],
         mean_confidence=float(probabilities.max(axis=1).mean()),
-        definitions={
-            **{name: each.definition for name, each in QUANTITIES.items() if name != "top5" or "top5" in overall},
-            "ci95": CI95,
-        },
+        definitions=definitions(overall),
     )
+
+
+def _entries(
+    per_class: Sequence[ClassScores], aurocs: Sequence[float | None], intervals: ClassIntervals
+) -> list[ClassEntry]:
+    """The figures of each class."""
+    return [
+        ClassEntry(
+            precision=_stats(each.precision, intervals.precision[number]),
+            recall=_stats(each.recall, intervals.recall[number]),
+            specificity=each.specificity,
+            f1=_stats(each.f1, intervals.f1[number]),
+            auroc=_stats(aurocs[number], intervals.auroc[number]),
+            support=each.support,
+        )
+        for number, each in enumerate(per_class)
+    ]
 
 
 def _means(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> dict[str, MetricStats]:
@@ -219,6 +165,40 @@ def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> Im
         if not get_image_layout(layout).numbered:
             stored.pop("class_names", None)  # the layout itself holds them
     return section_of(stored, reference, file=table.file.parent / INDEX, error=EvaluationError)
+
+
+def _spelled_as(images: ClassLabels, table: ProbabilityTable) -> ProbabilityTable:
+    """The table with its images and classes in the Unicode spelling that they have in the dataset."""
+    index = table.index
+    seen, failed, digests = index.seen or {}, index.failed or [], index.digests or {}
+    spelled = spelled_as({*table.ids, *failed, *digests, *chain.from_iterable(seen.values())}, images.ids)
+    changes = {
+        "seen": {split: [spelled[name] for name in names] for split, names in seen.items()},
+        "failed": [spelled[name] for name in failed],
+        "digests": {spelled[name]: digest for name, digest in digests.items()},
+    }
+    ids, classes = (spelled[name] for name in table.ids), spelled_as(table.classes, images.classes).values()
+    return replace(table, ids=tuple(ids), classes=tuple(classes), index=index.model_copy(update=changes))
+
+
+def _check_classes(table: ProbabilityTable, images: ClassLabels, reference: Path) -> None:
+    """Raises `EvaluationError` for classes of the reference that the predictions lack."""
+    unknown = [name for name in images.classes if name not in table.classes]
+    if unknown:
+        raise EvaluationError(
+            f"the predictions do not know {counted(len(unknown), 'class')} of the reference",
+            file=table.file,
+            found=listed(table.classes),
+            expected=f"{listed(unknown)} too, as in {reference}",
+            remedy="Name them as the model does; or move them out of the dataset, and add --allow-unmatched",
+        )
+
+
+def _class_numbers(images: ClassLabels, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """(N,) place of the true class of each of some images among `classes`."""
+    number = {name: index for index, name in enumerate(classes)}
+    label_of = dict(zip(images.ids, images.labels, strict=True))
+    return np.array([number[images.classes[label_of[name]]] for name in ids])
 
 
 def _unmatched(table: ProbabilityTable, images: ClassLabels, allowed: bool) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from segcct.config import ImagesSection
 from segcct.datasets.layouts.patterns import SPLIT_FOLDERS
 from segcct.errors import DataError
+from segcct.files.file_names import composed
 from segcct.plurals import counted
 from segcct.tasks.classification.decoding import is_image
 from segcct.tasks.classification.image_files import ARCHIVES, decoders, names
@@ -27,7 +28,7 @@ def find(data: ImagesSection) -> ClassLabels:
     ids = [name for name in files if is_image(name)]
     if not ids:
         raise _no_image(data, files)
-    paths = _without_outer_folders([tuple(name.split("/")) for name in ids])
+    paths = _without_outer_folders([tuple(composed(name).split("/")) for name in ids])
     splits: list[str | None] = [None] * len(ids)
     if _has_split_folders(data, ids, paths):
         splits = [SPLIT_FOLDERS[path[0].lower()] for path in paths]

@@ -19,6 +19,7 @@ from segcct.datasets.split_lists import read_lists
 from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.datasets.split_record import Splits
 from segcct.errors import SplitError
+from segcct.files.file_names import composed
 from segcct.plurals import counted, listed
 from segcct.tasks.classification.labeled_images import LabeledImages
 
@@ -134,7 +135,7 @@ def _listed(images: LabeledImages, section: SplitSection, fold: int) -> dict[str
     cases = [
         Case(name, group, {"image": (Path(name),)}, split=dataset_split[group]) for name, group in group_of.items()
     ]
-    ids = {split: sorted(names) for split, names in read_lists(cases, section, "image").items()}
+    ids = {split: sorted(names, key=composed) for split, names in read_lists(cases, section, "image").items()}
     if section.val_list is None:
         groups = list(dict.fromkeys(group_of[name] for name in ids["train"]))
         validating = set(_fold(_by_class(images, groups, section.seed), fold, section))

@@ -19,7 +19,7 @@ from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard
 from segcct.progress import say
 from segcct.tasks.classification.batches import TrainingImages, image_loader
-from segcct.tasks.classification.class_evaluation import FEW_CLASSES
+from segcct.tasks.classification.class_quantities import FEW_CLASSES
 from segcct.tasks.classification.class_split import describe_class_splits, make_class_splits
 from segcct.tasks.classification.classifier import class_probabilities
 from segcct.tasks.classification.image_augmentation import ImageAugmenter, Mixing

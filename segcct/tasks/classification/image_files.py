@@ -21,6 +21,7 @@ import numpy as np
 from segcct.datasets.folder_tree import FolderTree
 from segcct.errors import DataError
 from segcct.files.file_memo import FileMemo
+from segcct.files.file_names import composed
 from segcct.images.content_digest import file_digest
 from segcct.images.size_limits import refuse_unreadable
 from segcct.images.streams import Inflated
@@ -40,32 +41,35 @@ def is_archive(root: Path) -> bool:
     return root.name.lower().endswith(ARCHIVES)
 
 
-def names(root: Path, unread: list[DataError] | None = None) -> list[str]:
-    """Paths of the files below `root`, with forward slashes, sorted; linked folders are followed.
+def names(root: Path) -> list[str]:
+    """As `readable_names`, but raises `DataError` for a folder that cannot be read, too."""
+    paths, unread = readable_names(root)
+    if unread:
+        raise unread[0]
+    return paths
 
-    Args:
-        root: a folder or an archive.
-        unread: gets an error for each folder that cannot be read; None: the first such error is raised.
+
+def readable_names(root: Path) -> tuple[list[str], list[DataError]]:
+    """Paths of the files below `root`, a folder or an archive, and an error for each folder that cannot be read.
+
+    The paths have forward slashes and are sorted whatever their Unicode spelling; linked folders are followed.
 
     Raises:
-        DataError: `root` does not exist, is neither folder nor archive, or the archive is damaged, or holds a name
-            twice or a link instead of an image.
+        DataError: `root` does not exist, is neither folder nor archive, or cannot be read; the archive is damaged, or
+            holds a name twice or a link instead of an image.
     """
     if not root.exists():
         raise DataError("no such dataset", file=root, expected="a folder, or a .tar or .tar.gz file")
     if root.is_dir():
-        tree = FolderTree(root, most_entries=_MOST_ENTRIES, strict=unread is None)
-        shown = [name for name in tree.files() if _shown(name)]
-        if unread is not None:
-            unread += tree.unread
-        return shown
+        tree = FolderTree(root, most_entries=_MOST_ENTRIES, strict=False)
+        return sorted(filter(_shown, tree.files()), key=composed), tree.unread
     if not is_archive(root):
         raise DataError("is neither a folder nor an archive", file=root, expected=" or ".join(ARCHIVES))
     members = [name for name, _ in _members(root, ())]
     twice = sorted(name for name, times in Counter(members).items() if times > 1)
     if twice:
         raise DataError("the archive holds a name twice", file=root, found=twice[0], remedy="Write it again")
-    return sorted(members)
+    return sorted(members, key=composed), []
 
 
 def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -111,7 +115,8 @@ def read_file(file: Path) -> bytes:
 
 
 def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:
-    """A digest of the archive, or of names and contents of the wanted files; a dataset that moves keeps it.
+    """A digest of the archive, or of names and contents of the wanted files; a dataset that moves keeps it, also where
+    its names get another Unicode spelling.
 
     Files that have not changed since the memo was written are not read. Of a file in a folder that cannot be read, the
     name alone counts: what decodes it says why.
@@ -119,11 +124,11 @@ def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:
     if not root.is_dir():
         return file_digest(root, memo)
     combined = hashlib.blake2b(digest_size=20)
-    for name in sorted(wanted):
+    for name in sorted(wanted, key=composed):
         content = None
         with suppress(DataError):
             content = file_digest(root / name, memo)
-        combined.update(json.dumps([name, content]).encode())
+        combined.update(json.dumps([composed(name), content]).encode())
     return combined.hexdigest()
 
 

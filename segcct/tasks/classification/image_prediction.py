@@ -62,9 +62,8 @@ def find_images(
     """
     if not root.exists():
         raise DataError("no such file or folder", file=root)
-    errors: list[DataError] = []
-    source = find_source(section_of(classifier.card.data, root), errors)
-    unread = tuple(map(str, errors))
+    source = find_source(section_of(classifier.card.data, root))
+    unread = tuple(map(str, source.unread))
     if unread:
         say(unread_places(unread, named=False))
     splits = read_splits(splits_files, split)

@@ -13,7 +13,7 @@ from segcct.config import ImagesSection
 from segcct.errors import DataError
 from segcct.progress import Report
 from segcct.tasks.classification.decoding import fitted, is_image, pixel_digest
-from segcct.tasks.classification.image_files import decode_file, decoders, is_archive, names
+from segcct.tasks.classification.image_files import decode_file, decoders, is_archive, readable_names
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, get_image_layout
 
 Decoded = tuple[np.ndarray, bytes]
@@ -29,6 +29,8 @@ class ImageSource:
     """Path below the root, as in a labeled dataset."""
     labels: ClassLabels | None = None
     """What the layout found, where its packed files are read; None: every image is a file of its own."""
+    unread: tuple[DataError, ...] = ()
+    """An error for each folder that cannot be read, so that its images are not known."""
 
     def decoded(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[Decoded]]:
         """The outcome of each of these images, in any order."""
@@ -63,12 +65,8 @@ class ImageSource:
         return run_cases(jobs, work, total=len(ids), backend="threads", workers=workers, progress=progress)
 
 
-def find_source(data: ImagesSection, unread: list[DataError] | None = None) -> ImageSource:
+def find_source(data: ImagesSection) -> ImageSource:
     """The images at `data.root`: those of the layout where its own packed files are there, else every image file.
-
-    Args:
-        data: root and layout.
-        unread: as of `names`.
 
     Raises:
         DataError: there is no image, or a packed dataset is incomplete or damaged.
@@ -78,11 +76,12 @@ def find_source(data: ImagesSection, unread: list[DataError] | None = None) -> I
         if not is_image(root.name):
             raise DataError("is not an image", file=root, expected="an image, a folder or an archive of images")
         return ImageSource(data, (root.name,))
-    files, layout = names(root, unread), get_image_layout(data.layout)
+    files, unread = readable_names(root)
+    layout = get_image_layout(data.layout)
     ids = tuple(name for name in files if is_image(name))
     if layout.packs is not None and (not ids or any(map(layout.packs, files))):
         labels = layout.find(data)
         return ImageSource(data, labels.ids, labels)
     if ids:
-        return ImageSource(data, ids)
+        return ImageSource(data, ids, unread=tuple(unread))
     raise DataError("no image below this folder", file=root, expected="files such as .png or .jpg")

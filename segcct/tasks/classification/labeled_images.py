@@ -24,8 +24,8 @@ from segcct.tasks.classification.decoding import DIGEST_BYTES
 from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout
 from segcct.tasks.classification.image_source import ImageSource
 
-DECODING_VERSION = 3
-"""Part of every cache key: raised when the code of this package gives other pixels or digests."""
+DECODING_VERSION = 4
+"""Part of every cache key: raised when the code of this package gives other pixels or digests, or another order."""
 
 
 @dataclass(frozen=True)
