@@ -86,7 +86,8 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
     if deep:
         problems += find_copies((image for one in contents for image in one.images), splits)
         values = {one.case: one.values for one in contents if one.values is not None}
-        problems += _check_classes(values, data, scheme, splits)
+        complete = len(values) == sum(case.label is not None for case in cases)
+        problems += _check_classes(values, data, scheme, splits, complete=complete)
     return DatasetCheck(problems, unread.describe(folders=False))
 
 
@@ -126,12 +127,16 @@ def _check_split(inventory: Inventory) -> tuple[Splits | None, Sequence[Case], l
 
 
 def _check_classes(
-    values: Mapping[str, set[int]], data: DataSection, scheme: Scheme, splits: Splits | None
+    values: Mapping[str, set[int]], data: DataSection, scheme: Scheme, splits: Splits | None, *, complete: bool
 ) -> list[Problem]:
-    """Classes that no label holds, and classes that only one part of the split holds; `values` are those per case."""
+    """Classes that no label holds, and classes that only one part of the split holds; `values` are those per case.
+
+    Unless they are `complete`, the labels that could not be read are the problem, and not what the others lack.
+    """
     problems = []
     absent = [name for name, value in scheme.classes.items() if not any(value in each for each in values.values())]
-    if values and len(absent) == len(scheme.classes):
+    nothing = len(absent) == len(scheme.classes)
+    if values and nothing and complete:
         problems.append(
             Problem(
                 str(data.root),
@@ -141,7 +146,7 @@ def _check_classes(
                 remedy="Check data.label and data.label_map",
             )
         )
-    elif values and absent:
+    elif values and absent and not nothing:
         problems.append(
             Problem.notice(
                 data.root,

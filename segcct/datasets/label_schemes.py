@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import LabelError, unknown_name
+from segcct.files.file_names import JPEG_SUFFIXES
+from segcct.images.raster import CONVERTING_MASKS
 from segcct.plurals import counted
 
 _WHOLE = 1e-3
@@ -18,6 +20,7 @@ _SHOWN = 6
 _MANY = 50
 """With more stray values than this, a file is not a label in another scheme."""
 _NO_LABEL = "Too many values for classes: is it the scan itself? Give the file of the label"
+_CHANGED_BY_JPEG = f"JPEG changes the values of a mask: restore them as PNG, by the lines in {CONVERTING_MASKS}"
 _LOOKED_UP = 2**22
 """Voxels looked up at once: numpy makes 8 bytes of each index."""
 
@@ -102,12 +105,16 @@ class Scheme:
         named = [f"{value:g} ({counted(count, 'voxel')})" for value, count in sorted(stray.items())[:_SHOWN]]
         more = [f"{len(stray) - _SHOWN} more values"] if len(stray) > _SHOWN else []
         held = {value for value in self.values if (label == value).any()}
+        if len(stray) > 1 and str(file).lower().endswith(JPEG_SUFFIXES):
+            remedy = _CHANGED_BY_JPEG
+        elif len(stray) > _MANY:
+            remedy = _NO_LABEL
         raise LabelError(
             f"label values outside scheme {self.name}",
             file=file,
             found=" and ".join([", ".join(named), *more]),
             expected=", ".join(f"{value} {name}" for name, value in {"background": 0, **self.classes}.items()),
-            remedy=_NO_LABEL if len(stray) > _MANY else remedy or suggest(self, stray, held),
+            remedy=remedy or suggest(self, stray, held),
         )
 
     def masks(self, label: np.ndarray) -> dict[str, np.ndarray]:

@@ -76,7 +76,8 @@ def read_references(
     find_cases(data, strict=False)  # raises the layout's own error for a root without cases
     cases = _labeled(data, folder)
     if not cases:
-        raise EvaluationError(f"holds no labeled case of layout {data.layout}", file=folder)
+        what = f"holds no labeled case of layout {data.layout}"
+        raise EvaluationError(what, file=folder, expected=f"references named {data.label}" if data.label else None)
     return cases
 
 

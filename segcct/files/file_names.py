@@ -21,6 +21,7 @@ ARRAY_SUFFIXES = (".npy.h5", *HDF5_SUFFIXES, *NPZ_SUFFIXES)
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
 EXACT_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".bmp")
 """Images that keep values exactly, as JPEG does not."""
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES + METAIMAGE_SUFFIXES
 _OTHERS = (".webp", ".npy", ".tar.gz", ".tgz", ".tar", ".csv")
 _LONGEST_FIRST = sorted(

@@ -18,6 +18,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from segcct.errors import SegcctError, VolumeError, short_reason
 from segcct.images.size_limits import refuse_unreadable
 
+CONVERTING_MASKS = "docs/how-to/convert-masks.md"
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
 BANDS = ("red", "green", "blue")
 """Of an image in colors, in the order of its last axis."""
@@ -55,7 +56,7 @@ def mask_values(file: Path) -> np.ndarray:
                 "a mask in colors",
                 file=file,
                 expected="gray values or palette indices",
-                remedy="Convert it to one value per class",
+                remedy=f"Is it the image itself? Else give every color a value, by the lines in {CONVERTING_MASKS}",
             )
         pages = pages[..., 0]
     return pages.transpose(2, 1, 0)

@@ -14,6 +14,8 @@ import numpy as np
 from segcct.datasets.label_schemes import SCHEMES
 from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.layout import Naming
+from segcct.files.file_names import JPEG_SUFFIXES
+from segcct.images.raster import CONVERTING_MASKS
 from segcct.images.volume import Volume
 from segcct.init.voxels import ChannelFacts, Facts, Orientation, SliceShape, slice_shape_of
 from segcct.plurals import counted, listed
@@ -30,6 +32,8 @@ _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sag
 """Direction in which slices follow each other -> their plane."""
 _SIZES = (64, 96, 128, 160, 192, 224, 256)
 _MANY_CLASSES = 60
+_RARE, _SEVERAL = 0.01, 4
+"""Fraction of the labeled pixels that a class rarely has less of; fewer rare values than this may be classes."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,24 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
         if values[0] != 1:
             settings["label_map"] = {values[0]: 1}
         return Choice(settings, f"one value besides 0: {values[0]}", doubts)
-    return _unnamed(naming, values, doubts)
+    return _unnamed(naming, values, facts, doubts)
 
 
-def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
+def _unnamed(naming: Naming, values: Sequence[int], facts: Facts, doubts: list[str]) -> Choice:
+    if len(values) > 1 and str(naming.label).lower().endswith(JPEG_SUFFIXES):
+        doubts.append(f"JPEG changes the values of a mask: restore them as PNG, by the lines in {CONVERTING_MASKS}")
+        return Choice({"scheme": "binary"}, "JPEG changes label values", doubts)
     if not 1 <= len(values) <= 255:
-        doubts.append(f"{len(values) or 'no'} label values besides 0 were found: is {naming.label} a label?")
+        if values or not facts.trouble:
+            doubts.append(f"{len(values) or 'no'} label values besides 0 were found: is {naming.label} a label?")
         return Choice({"scheme": "binary"}, "label values could not be determined", doubts)
     if len(values) > _MANY_CLASSES:
         doubts.append(f"{len(values)} label values are many: keep the classes you need, map the others to 0")
-    if str(naming.label).lower().endswith((".jpg", ".jpeg")):
-        doubts.append("JPEG does not keep the values of a mask: save the masks as PNG, with one value per class")
+    if rare := _rare_values(naming, values, facts):
+        doubts.append(
+            f"{rare} of {len(values)} label values are rare, as in masks that were stored as JPEG or resized: if they "
+            f"are no classes, restore the masks by the lines in {CONVERTING_MASKS}"
+        )
     if naming.scheme == "brats2023" and 4 in values:
         doubts.append("value 4 among BraTS 2023+ names: in 2024 it is the resection cavity (scheme: brats2024_gli)")
     elif naming.scheme is not None:
@@ -94,6 +105,13 @@ def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice
     hint = f"; the values would fit {' or '.join(fitting)}, if that is where the data is from" if fitting else ""
     labels = {f"class_{value}": value for value in values}
     return Choice({"scheme": "custom", "labels": labels}, f"rename the classes to what they mean{hint}", doubts)
+
+
+def _rare_values(naming: Naming, values: Sequence[int], facts: Facts) -> int:
+    """How many label values of 2-D images are rare, if those are most and more than a few; else 0."""
+    labeled = sum(count for value, count in facts.values.items() if value > 0)
+    rare = sum(facts.values[value] < _RARE * labeled for value in values)
+    return rare if get_layout(naming.layout).spatial_dims == 2 and rare >= _SEVERAL and 2 * rare > len(values) else 0
 
 
 def choose_orientation(naming: Naming, facts: Facts) -> Choice:
@@ -138,7 +156,7 @@ def choose_intensity(naming: Naming, facts: Facts) -> Choice:
     if low >= 0 and high <= 1:
         return Choice({"intensity": {"rule": "none"}}, f"values lie in [0, 1] already ({low:g} to {high:g})")
     if get_layout(naming.layout).spatial_dims == 2:
-        top = 255.0 if high <= 255 else max(one.central[1] for one in channels)
+        top = 255.0 if high <= 255 else _round(max(one.central[1] for one in channels))
         return Choice({"intensity": _clip(0.0, top)}, f"2-D images with values to {high:g}")
     computed = [one.low <= _CT_LOW and one.high >= _CT_HIGH for one in channels]
     if all(computed):

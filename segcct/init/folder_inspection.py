@@ -26,7 +26,7 @@ from segcct.images.volume import Volume
 from segcct.init.choices import Choice, choose_intensity, choose_labels, choose_orientation, choose_size
 from segcct.init.config_text import Findings
 from segcct.init.recognition import in_bands, recognize
-from segcct.init.split_proposal import choose_split, split_doubts
+from segcct.init.split_proposal import choose_split, patient_hint, split_doubts
 from segcct.init.voxels import Facts, Orientation, read_headers, read_sample
 from segcct.plurals import counted
 
@@ -68,7 +68,7 @@ def inspect_folder(folder: str | Path) -> Findings:
     doubts = [*naming.doubts, *_trouble([*found.errors, *found.notices, *facts.trouble])]
     doubts += [doubt for choice in choices.values() for doubt in choice.doubts]
     if get_layout(naming.layout).spatial_dims == 2:
-        doubts.append("every image counts as a patient: if some are of one patient or volume, say so by data.patient")
+        doubts.append(f"every image counts as a patient: {patient_hint([case.id for case in cases])}")
     found = scan_cases(data, tree)
     labeled = sum(case.label is not None for case in cases)
     if facts.labels_read < labeled:

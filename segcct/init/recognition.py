@@ -37,6 +37,7 @@ _OF_SLICES = (
     "2-D images such as {} are not read as labels of DICOM series: if they are masks of the slices, store those of a "
     "case as one volume, such as NIfTI, with the geometry of the series"
 )
+_CLASSIFY = f"{_ARRANGE}. A folder of images per class, without masks, is for segcct train-cls"
 _OUTLINES = "Outlines in JSON files (COCO, labelme) are not read: draw them as mask images first"
 
 
@@ -201,12 +202,14 @@ def _unknown(root: Path, files: Sequence[str], names: Sequence[str], dicom: Dico
             expected=", ".join((*VOLUME_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES)),
             remedy="Unpack archives, convert images of other formats such as .ppm, and add endings that are missing",
         )
-    outlined = not kinds.keys().isdisjoint(IMAGE_SUFFIXES) and any(name.endswith(".json") for name in names)
+    of_images = not kinds.keys().isdisjoint(IMAGE_SUFFIXES)
+    outlined = of_images and any(name.endswith(".json") for name in names)
+    nested = any("/" in name for name in files)
     return DataError(
         "the names do not show which files are scans and which are masks",
         file=root,
         found=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)),
         expected="scans and masks in folders of their own (images/, masks/), side by side (A.png, A_mask.png), "
         "a folder per case, or the files of BraTS, ACDC, BTCV or nnU-Net",
-        remedy=_OUTLINES if outlined else _ARRANGE,
+        remedy=_OUTLINES if outlined else _CLASSIFY if of_images and nested else _ARRANGE,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +16,7 @@ from segcct.datasets.split_lists import read_list
 from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.errors import SplitError
 from segcct.init.choices import Choice
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 
 _FEW = 6
 """With fewer patients, none are kept for testing."""
@@ -56,6 +58,16 @@ def split_doubts(cases: Sequence[Case], data: DataSection) -> list[str]:
     except SplitError as error:
         return [f"the cases cannot be split yet: {error}"]
     return []
+
+
+def patient_hint(ids: Sequence[str]) -> str:
+    """How to say that several images are of one patient; with a pattern if names that end in numbers suggest one."""
+    hint = "if some are of one patient or volume, say so by data.patient"
+    pattern = r"(.*)[-_]\D*\d+"
+    patients = Counter(match[1] for each in ids if (match := re.fullmatch(pattern, each)))
+    if len(patients) < _FEW or patients.total() < len(ids) or len(patients) == len(ids):
+        return hint
+    return f"{hint}, such as '{pattern}' ({counted(len(patients), 'patient')}: {listed([*patients], 3)})"
 
 
 def _lists(tree: FolderTree, cases: Sequence[Case]) -> dict[str, Path]:

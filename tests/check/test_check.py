@@ -256,6 +256,14 @@ def test_an_empty_label_is_an_error_only_if_all_are_empty(root: Path) -> None:
     assert errors == ["no label holds a structure"]
 
 
+def test_empty_labels_next_to_unreadable_ones_are_no_error(root: Path) -> None:
+    for number in range(8):
+        save(root / f"case{number}" / "seg.nii.gz", label())
+    (root / "case1" / "seg.nii.gz").write_bytes(b"broken")
+    errors = [p for p in examine_dataset(section(root)).problems if p.severity == "error"]
+    assert [Path(str(p.file)).parent.name for p in errors] == ["case1"]
+
+
 def test_labels_outside_the_mask_are_noticed(root: Path) -> None:
     voxels = label(1, 2, 3)
     voxels[0, 0, :] = 1

@@ -307,6 +307,16 @@ def test_dicom_images_and_a_single_file(tmp_path: Path) -> None:
         assert np.mean(mask == truth[..., 0].T) > 0.99
 
 
+def test_images_that_are_numbered_within_a_patient_are_cases(tmp_path: Path) -> None:
+    voxels, _ = scan(0)
+    (tmp_path / "images").mkdir()
+    names = [f"p{patient}_{number}" for patient in range(3) for number in range(2)]
+    for index, name in enumerate(names):
+        Image.fromarray(voxels[..., index % 3].T.astype(np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    run(tmp_path / "images", tmp_path / "clusters")
+    assert sorted(file.stem for file in (tmp_path / "clusters").glob("*.png")) == names
+
+
 def test_a_table_of_uris_gives_the_centers_of_its_files(cohort: Path, tmp_path: Path) -> None:
     lines = {"here": ["case,image"], "there": ["case,image"]}
     for file in sorted(cohort.glob("*/*.nii.gz")):

@@ -442,6 +442,42 @@ def test_scans_stored_from_the_head_or_from_the_feet_are_of_one_plane() -> None:
     assert (choice.settings["orientation"], choice.why, choice.doubts) == ("canonical", "stacks of axial slices", ())
 
 
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        ([f"p{number // 2}_{number % 2}" for number in range(12)], "6 patients: p0, p1, p2 and 3 more"),
+        ([f"P{number // 3}-slice{number}" for number in range(24)], "8 patients: P0, P1, P2 and 5 more"),
+        ([f"IMG_{number:04d}" for number in range(12)], None),
+        ([f"p{number}_0" for number in range(12)], None),
+        ([f"{number}" for number in range(12)], None),
+    ],
+)
+def test_names_that_end_in_numbers_suggest_patients(tmp_path: Path, names: list[str], patients: str | None) -> None:
+    for number, name in enumerate(names):
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 30000, (40, 40)).astype(np.uint16)
+        Image.fromarray(noise).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(np.eye(40, dtype=np.uint8)).save(tmp_path / "masks" / f"{name}.png")
+    findings = inspect_folder(tmp_path)
+    high = findings.data.intensity.high
+    assert high == float(f"{high:.3g}")  # three figures, as other windows
+    (doubt,) = (doubt for doubt in findings.doubts if "data.patient" in doubt)
+    assert (patients is None) == ("such as" not in doubt)
+    if patients is not None:
+        assert patients in doubt
+        named = findings.data.model_copy(update={"patient": doubt.split("'")[1]})
+        assert len({case.patient for case in find_cases(named)}) == int(patients.split()[0])
+
+
+def test_a_folder_per_class_is_for_classification(tmp_path: Path) -> None:
+    for name in ("benign/1", "benign/2", "malignant/3", "malignant/4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((40, 40), 50).save(tmp_path / f"{name}.png")
+    with pytest.raises(DataError, match="A folder of images per class, without masks, is for segcct train-cls"):
+        inspect_folder(tmp_path)
+
+
 def test_large_slices_keep_their_proportions_and_large_pictures_are_cut(tmp_path: Path) -> None:
     for number in range(3):
         wide = np.zeros((400, 300, 2), np.float32)

@@ -124,6 +124,9 @@ def test_a_command_without_keys_says_what_it_takes(command: str) -> None:
     assert reworded_for_command("Set data.root to the folder", parsed) == f"Set --{option} to the folder"
     told = reworded_for_command("a/data.label: Set data.label to a pattern", parsed)
     assert told.endswith("Set data.label to a pattern. data.label is a key of the config that the model was trained by")
+    clusters = argparse.Namespace(command="assign-clusters", takes_keys=False)
+    told = reworded_for_command("Set data.label_map: {255: 1}", clusters)
+    assert told.endswith("data.label_map is a key of a config, which --scheme takes")
     assert reworded_for_command("data.nii.gz: no such file", parsed) == "data.nii.gz: no such file"
     with_keys = argparse.Namespace(command="check", takes_keys=True)
     assert reworded_for_command("Set data.root", with_keys) == "Set data.root"
