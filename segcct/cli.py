@@ -84,7 +84,8 @@ def _run(parsed: argparse.Namespace) -> int:
         print(f"segcct {parsed.command}: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nsegcct {parsed.command}: interrupted", file=sys.stderr)
+        rest = "; the same command with --continue does the rest" if hasattr(parsed, "continue_") else ""
+        print(f"\nsegcct {parsed.command}: interrupted{rest}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -131,7 +132,10 @@ def reworded_for_command(line: str, parsed: argparse.Namespace) -> str:
 
     keys = {*DataSection.model_fields, *ImagesSection.model_fields}
     key = next((match[0] for match in _KEY.finditer(line) if match[1] in keys), None)
-    return line if key is None else f"{line}. {key} is a key of the config that the model was trained by"
+    config = "the config that the model was trained by"
+    if parsed.command == "assign-clusters":  # clusters are of no model
+        config = "a config, which --scheme takes"
+    return line if key is None else f"{line}. {key} is a key of {config}"
 
 
 if __name__ == "__main__":

@@ -83,10 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         region = None if mask is None else region_of(mask.array)
         scans[0].save(segment(model, scans, region, batch_size=chosen.batch_size), chosen.output)
     except (RunnerError, OSError, ImportError) as error:  # the latter without onnxruntime
-        print(f"segcct.runtime: {error}", file=sys.stderr)
+        print(f"segcct.runtime: {_in_a_line(error)}", file=sys.stderr)
         return 1
     print(f"wrote {chosen.output}")
     return 0
+
+
+def _in_a_line(error: Exception) -> str:
+    """What is wrong, beginning with the file."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _positive_int(text: str) -> int:

@@ -45,32 +45,29 @@ def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = F
     times = Counter(composed(row[ID]) for row in rows)
     for number, row in enumerate(rows, start=1):
         if not row[ID]:
-            raise _empty(file, ID, number)
+            raise DataError("an empty cell", file=file, found=f"column {ID} of row {number} below the header")
         if PurePath(row[ID]).name != row[ID] or row[ID].startswith("."):  # which hides the mask
             raise DataError("a case id that cannot be the name of a mask", file=file, found=row[ID])
         if times[composed(row[ID])] > 1:
             raise DataError("a case is listed twice", file=file, found=row[ID])
-    cases = [_case(row, number, file, channels, needs_mask) for number, row in enumerate(rows, start=1)]
+    cases = [_case(row, file, channels, needs_mask) for row in rows]
     errors = [case.error for case in cases if case.error is not None]
     if len(errors) == len(cases):
         raise errors[0]
     return sorted(cases, key=lambda case: case.id)
 
 
-def _case(row: Mapping[str, str], number: int, file: Path, channels: Sequence[str], needs_mask: bool) -> Case:
+def _case(row: Mapping[str, str], file: Path, channels: Sequence[str], needs_mask: bool) -> Case:
     """The case of a row; one with an empty cell lacks that file."""
     if empty := [name for name in (*channels, *([MASK] if needs_mask else [])) if not row[name]]:
-        return Case(row[ID], row[ID], {}, error=_empty(file, empty[0], number))
+        error = DataError("an empty cell", file=file, found=f"column {empty[0]} of case {row[ID]}")
+        return Case(row[ID], row[ID], {}, error=error)
 
     def located(text: str) -> tuple[Path]:
         return (path_of(text) if is_uri(text) else as_stored(file.parent, text),)
 
     mask = located(row[MASK]) if needs_mask else None
     return Case(row[ID], row[ID], {name: located(row[name]) for name in channels}, mask=mask)
-
-
-def _empty(file: Path, column: str, number: int) -> DataError:
-    return DataError("an empty cell", file=file, found=f"column {column} of row {number}")
 
 
 def _parquet(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:

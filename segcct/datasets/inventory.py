@@ -27,8 +27,8 @@ from segcct.images.content_digest import is_one_file
 from segcct.images.volume import Volume, says_synthetic
 from segcct.version import VERSION
 
-READER_VERSION = 3
-"""Incremented when the layouts' `read_header` give other grids or refuse other files."""
+READER_VERSION = 4
+"""Incremented when the layouts' `read_header` give other grids or marks, or refuse other files."""
 _MOST_VOXELS = 2**20
 """Along an axis."""
 

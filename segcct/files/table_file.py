@@ -16,6 +16,7 @@ from segcct.files.small_file import read_small
 from segcct.plurals import listed
 
 MOST_BYTES = 512 * 2**20
+_COMMAS = "Save it with commas between the columns"
 
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, private: bool = False) -> None:
@@ -67,8 +68,7 @@ def read_rows_of(
     header = lines[0][1] if lines else []
     if not header or not set(columns) <= set(header):
         found = listed(header, 8) or "an empty file"
-        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):  # as some spreadsheets write tables
-            remedy = "Save it with commas between the columns"
+        remedy = _COMMAS if _is_divided_otherwise(",".join(header)) else remedy
         raise error("columns are missing", file=file, found=found, expected=", ".join(columns) or None, remedy=remedy)
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
@@ -79,8 +79,14 @@ def read_rows_of(
     return [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
 
 
+def _is_divided_otherwise(header: str) -> bool:
+    """Whether the first line of a table has other characters than commas between its columns."""
+    return "," not in header and (";" in header or "\t" in header)  # as some spreadsheets write tables
+
+
 def _lines(file: Path, error: type[SegcctError], remedy: str | None, most: int) -> list[tuple[int, list[str]]]:
     """Line number and cells of every line that is not blank."""
+    text = ""
     try:
         text = read_small(file, most).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -91,4 +97,8 @@ def _lines(file: Path, error: type[SegcctError], remedy: str | None, most: int) 
         raise error("no such file", file=file, remedy=remedy) from None
     except (OSError, ValueError, csv.Error) as problem:
         found = reason_of_parse(problem)
+        if isinstance(problem, UnicodeDecodeError):
+            remedy = remedy or "Save it as text in UTF-8"
+        elif _is_divided_otherwise(text.partition("\n")[0]):
+            remedy = _COMMAS
         raise error("is not a table of text", file=file, found=found, remedy=remedy) from None

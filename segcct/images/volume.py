@@ -6,9 +6,10 @@ the file was written in. `formats.py` reads the formats; NIfTI is written here.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -20,12 +21,15 @@ from segcct.images.formats import read_grid, read_image
 from segcct.images.nifti import affine_mm, unit_mm
 from segcct.runtime import NO_SPACING, header_on_grid, voxel_volume_ml
 
+PHANTOM_MARK = "synthetic, segcct phantom"
+"""What the description in the header of a phantom says."""
+
 
 @dataclass(frozen=True)
 class Volume:
     """A 3-D image and where it lies in the patient, such as `Volume(array, np.diag([0.8, 0.8, 3, 1]), (0.8, 0.8, 3))`.
 
-    Raises `VolumeError` where array, affine or spacing have another shape than described below.
+    Raises `VolumeError` where array, affine or spacing are not numbers, or have another shape than described below.
     """
 
     array: np.ndarray
@@ -40,19 +44,28 @@ class Volume:
     """The file or DICOM folder it was read from."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
-        if self.spacing_mm is not None:
-            object.__setattr__(self, "spacing_mm", tuple(np.ravel(self.spacing_mm).astype(float).tolist()))
         if not isinstance(self.array, np.ndarray) or self.array.ndim != 3:
-            self._refuse("array", self.array, "a NumPy array of 3 axes; of a 2-D image, array[:, :, None]")
-        if self.affine.shape != (4, 4):
-            self._refuse("affine", self.affine, "a 4x4 matrix")
-        if self.spacing_mm is not None and len(self.spacing_mm) != 3:
-            self._refuse("spacing_mm", self.spacing_mm, "3 lengths, or None")
+            raise self._refusal("array", self.array, "a NumPy array of 3 axes; of a 2-D image, array[:, :, None]")
+        if self.array.dtype.kind not in "biuf" or not self.array.size:
+            raise self._refusal("array", self.array, "at least one voxel, and integers, floats or booleans")
+        object.__setattr__(self, "affine", self._numbers("affine", (4, 4), "a 4x4 matrix"))
+        if self.spacing_mm is not None:
+            spacing = self._numbers("spacing_mm", (3,), "3 lengths, or None")
+            object.__setattr__(self, "spacing_mm", tuple(spacing.tolist()))
 
-    def _refuse(self, part: str, value: Any, expected: str) -> NoReturn:
-        found = f"{type(value).__name__} of shape {tuple(np.shape(value))}"
-        raise VolumeError(f"{part} does not fit a volume", file=self.path, found=found, expected=expected)
+    def _numbers(self, part: str, shape: tuple[int, ...], expected: str) -> np.ndarray:
+        value = getattr(self, part)
+        with suppress(TypeError, ValueError):  # words, or rows of several lengths
+            numbers = np.asarray(value, dtype=np.float64)
+            if numbers.shape == shape:
+                return numbers
+        raise self._refusal(part, value, expected)
+
+    def _refusal(self, part: str, value: Any, expected: str) -> VolumeError:
+        found = f"{value.dtype} array" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
+        with suppress(ValueError):  # rows of several lengths
+            found += f" of shape {np.shape(value)}"
+        return VolumeError(f"{part} does not fit a volume", file=self.path, found=found, expected=expected)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -144,8 +157,9 @@ def holds_dicom(path: str | Path) -> bool:
 
 
 def says_synthetic(volume: Volume) -> bool:
-    """Whether the header's description marks the image, or the mask that was written with it, as synthetic."""
-    return volume.header is not None and b"synthetic" in bytes(volume.header["descrip"].item()).lower()
+    """Whether the header's description marks the image, or the mask that was written with it, as a phantom of segcct.
+    Scanners write "SyntheticMR" there too, of patients."""
+    return volume.header is not None and PHANTOM_MARK.encode() in bytes(volume.header["descrip"].item())
 
 
 def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None:
@@ -219,12 +233,10 @@ def _storable(array: np.ndarray, path: Path) -> np.ndarray:
         return array.astype(np.float32, copy=False)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
-    if array.dtype.kind not in "iu":
-        raise VolumeError("voxels cannot be written as NIfTI", file=path, found=array.dtype, expected="numbers")
     storable = (np.uint8, np.uint16, np.int16, np.int32)
     if array.dtype in storable:
         return array
-    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    low, high = int(array.min()), int(array.max())
     for dtype in storable:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return array.astype(dtype)

@@ -34,7 +34,9 @@ class SurfaceDistances:
         """The larger of the two directed percentiles, or the percentile of both directions pooled.
 
         Percentiles interpolate linearly between order statistics (numpy's default); 100 is the Hausdorff distance.
+        Raises `MetricError` as `check_percentile`.
         """
+        check_percentile(percentile)
         if pooled:
             return float(np.percentile(np.concatenate([self.to_reference, self.to_prediction]), percentile))
         return float(max(np.percentile(self.to_reference, percentile), np.percentile(self.to_prediction, percentile)))
@@ -49,6 +51,16 @@ class SurfaceDistances:
         limit = tolerance * (1.0 + _SLACK)
         within = np.count_nonzero(self.to_reference <= limit) + np.count_nonzero(self.to_prediction <= limit)
         return float(within / (self.to_reference.size + self.to_prediction.size))
+
+
+def check_percentile(percentile: float) -> None:
+    """Raises `MetricError` for one that is not from 0 to 100, or that is meant as a fraction."""
+    if not 0.0 <= percentile <= 100.0:
+        raise MetricError("a percentile is out of range", found=percentile, expected="0 to 100")
+    if 0.0 < percentile <= 1.0:
+        raise MetricError(
+            "a percentile is given as a fraction", found=percentile, expected="0 to 100, such as 95 for HD95"
+        )
 
 
 def check_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from segcct.errors import MetricError
 from segcct.metrics.pair import MaskPair
-from segcct.metrics.surface_distances import SurfaceDistances
+from segcct.metrics.surface_distances import SurfaceDistances, check_percentile
 
 
 def hausdorff(
@@ -29,8 +29,7 @@ def hausdorff(
     The larger of the two directed percentiles; `pooled`: the percentile of both directions taken together (medpy,
     TransUNet). Percentiles interpolate linearly between order statistics.
     """
-    if not 0.0 <= percentile <= 100.0:
-        raise MetricError("a percentile is out of range", found=percentile, expected="0 to 100")
+    check_percentile(percentile)
     pair = MaskPair.of(prediction, reference, spacing_mm)
     return _scored(pair, lambda distances: distances.hausdorff(percentile, pooled=pooled), empty=pair.diagonal_mm)
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from segcct.images.volume import Volume
-
-DESCRIPTION = "synthetic, segcct phantom"
+from segcct.images.volume import PHANTOM_MARK, Volume
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,6 @@ def save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
     header.set_xyzt_units("mm")
     header.set_sform(affine, code=1)
     header.set_qform(affine, code=1)
-    header["descrip"] = DESCRIPTION.encode()
+    header["descrip"] = PHANTOM_MARK.encode()
     x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
     Volume(array, affine, (x, y, z), header).save(path)

@@ -13,7 +13,7 @@ from segcct.datasets.layouts import get_layout, layout_code
 from segcct.export.model_file import card_at
 from segcct.files.file_memo import key_of
 from segcct.images.content_digest import content_digest
-from segcct.images.volume import Volume, says_synthetic
+from segcct.images.volume import PHANTOM_MARK, Volume, says_synthetic
 from segcct.inference.adaptation_methods import AdaptationMethods
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
@@ -227,7 +227,7 @@ def without_description(mask: Volume) -> Volume:
     that the voxel size is unknown, and that the image is synthetic."""
     if mask.header is None:
         return mask
-    marks = ((NO_SPACING, mask.spacing_mm is None), ("synthetic", says_synthetic(mask)))
+    marks = ((NO_SPACING, mask.spacing_mm is None), (PHANTOM_MARK, says_synthetic(mask)))
     header = mask.header.copy()
     header["descrip"] = ", ".join(mark for mark, holds in marks if holds).encode()
     return replace(mask, header=header)

@@ -50,12 +50,17 @@ class FolderStatus:
         ]
         lines += [f"{process} predicts {counted(cases, 'case')} of them" for process, cases in self.processes]
         if self.failed:
-            lines.append("failed:" + items([f"{name}: {reason}" for name, reason in self.failed.items()]))
+            lines.append("failed:" + items([_named(name, reason) for name, reason in self.failed.items()]))
         if self.missing:
             lines.append("missing:" + items(self.missing, most=_MOST_NAMED))
         if self.unread:
             lines.append(self.unread)
         return "\n".join(lines)
+
+
+def _named(name: str, reason: str) -> str:
+    """A reason with the name of its case, which some reasons begin with."""
+    return reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
 
 
 def folder_status(

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from segcct.case_runner import Done
+from segcct.case_runner import Done, Failed
 from segcct.datasets.case import Case
-from segcct.errors import DataError
+from segcct.errors import DataError, items
 from segcct.files.atomic_file import temporary_folder
 from segcct.files.file_memo import FileMemo
 from segcct.files.remote_file import is_uri, size_of
@@ -67,7 +67,7 @@ def time_estimate(
         ids = {name: source["id"] for name, source in read_sources(folder / "timed").items()}  # of hashed names
     done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done) and outcome.value.span]
     if not done:
-        raise DataError(predictions.problem)
+        raise DataError(_without_names(predictions) if request.anonymize else predictions.problem)
     seconds = busy_seconds(outcome.value.span for outcome in done if outcome.value.span)
     rate = seconds / max(1.0, sum(weights[ids.get(outcome.name, outcome.name)] for outcome in done))
     failed = len(timed) - len(done)
@@ -88,6 +88,13 @@ def time_estimate(
         + f"{takes(available)} on {counted(available, 'worker')}"
         + (f"; with more workers like {'this' if available == 1 else 'these'}, {', '.join(more)}" if more else "")
     )
+
+
+def _without_names(predictions: Predictions) -> str:
+    """Why cases failed, in words that name none: their hashed names go with the folder that is removed."""
+    kinds = dict.fromkeys(outcome.kind for outcome in predictions.outcomes if isinstance(outcome, Failed))
+    failed = f"{len(predictions.outcomes)} of {counted(len(predictions.outcomes), 'case')} failed:{items([*kinds])}"
+    return f"{failed}\nWithout --dry-run, sources.json says which cases fail"
 
 
 def busy_seconds(spans: Iterable[Span]) -> float:

@@ -341,6 +341,8 @@ def test_an_interrupted_prediction_says_what_is_missing(trained, phantom, tmp_pa
     monkeypatch.setattr(folder, "load_case", interrupted)
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(phantom), "--output", str(tmp_path / "o")]
     assert main(arguments) == 130
+    said = capsys.readouterr().err
+    assert said.endswith("segcct predict: interrupted; the same command with --continue does the rest\n")
     assert len(list((tmp_path / "o").glob("*.nii.gz"))) == 1
     scored = ["evaluate", "--prediction", str(tmp_path / "o"), "--reference", str(phantom)]
     assert main([*scored, "--output", str(tmp_path / "e")]) == 1

@@ -42,7 +42,9 @@ def test_a_path_is_found_in_another_spelling_of_unicode(tmp_path):
         ("id,ct\na,b\n", r"columns are missing \(found id, ct; expected case, ct\)"),
         ("case;ct\na;b\n", r"columns are missing \(found case;ct; expected case, ct\)\. Save it with commas between"),
         ("case,ct\n", "lists no case"),
-        ("case,ct\na,\n", r"an empty cell \(found column ct of row 1\)"),
+        ("case,ct\na,\n", r"an empty cell \(found column ct of case a\)"),
+        ("case,ct\na,b\n,c\n", r"an empty cell \(found column case of row 2 below the header\)"),
+        ('case;ct\n"a";b\n', r"is not a table of text .*\. Save it with commas between"),
         ("case,ct\na,b\na,c\n", r"a case is listed twice \(found a\)"),
         ("case,ct\nZo\u00eb,b\nZoe\u0308,c\n", "a case is listed twice"),
         ("case,ct\n../a,b\n", r"a case id that cannot be the name of a mask \(found \.\./a\)"),
@@ -61,7 +63,7 @@ def test_a_row_with_an_empty_cell_is_a_case_that_fails(tmp_path):
     (tmp_path / "cases.csv").write_text("case,t1,t2\na,1.nii,2.nii\nb,1.nii,\n")
     first, second = read_case_table(tmp_path / "cases.csv", ["t1", "t2"])
     assert (first.error, second.channels) == (None, {})
-    assert "an empty cell (found column t2 of row 2)" in str(second.error)
+    assert "an empty cell (found column t2 of case b)" in str(second.error)
 
 
 def test_parquet_says_the_same_as_csv(tmp_path):

@@ -307,6 +307,8 @@ def test_a_mask_replaces_no_file(
         runtime.main([str(model), *map(str, files), "--overwrite"])
     assert runtime.main([str(model), str(files[0]), str(tmp_path / "missing" / "mask.nii.gz")]) == 1
     assert f"{tmp_path / 'missing'}: no such folder" in capsys.readouterr().err
+    assert runtime.main([str(tmp_path / "missing.onnx"), str(files[0]), str(tmp_path / "mask.nii.gz")]) == 1
+    assert capsys.readouterr().err == f"segcct.runtime: {tmp_path / 'missing.onnx'}: No such file or directory\n"
 
 
 def test_a_missing_onnx_runtime_is_said_in_one_line(

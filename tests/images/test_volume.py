@@ -604,9 +604,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     assert target.read_bytes() == b"old"
     with pytest.raises(VolumeError, match="written as NIfTI"):
         Volume(ramp(), np.eye(4), (1, 1, 1)).save(tmp_path / "mask.png")
-    with pytest.raises(VolumeError, match="cannot be written"):
-        Volume(ramp(dtype=complex), np.eye(4), (1, 1, 1)).save(target)
-    assert target.read_bytes() == b"old"
 
 
 # ---------------------------------------------------------------- real scans
@@ -658,12 +655,19 @@ def test_a_file_that_is_a_link_to_nothing_is_named_with_its_target(tmp_path: Pat
 @pytest.mark.parametrize(
     ("array", "affine", "spacing_mm", "words"),
     [
-        (np.zeros((4, 5)), np.eye(4), (1, 1, 1), r"array .*found ndarray of shape \(4, 5\); .*array\[:, :, None\]"),
+        (np.zeros((4, 5)), np.eye(4), (1, 1, 1), r"array .*found float64 .* \(4, 5\); .*array\[:, :, None\]"),
         ([[[0.0]]], np.eye(4), (1, 1, 1), "array .*found list of shape .*NumPy array of 3 axes"),
         (np.zeros((4, 5, 2)), np.eye(3), (1, 1, 1), "affine .*expected a 4x4 matrix"),
         (np.zeros((4, 5, 2)), None, None, "affine .*expected a 4x4 matrix"),
         (np.zeros((4, 5, 2)), np.eye(4), (1, 1), "spacing_mm .*expected 3 lengths"),
         (np.zeros((4, 5, 2)), np.eye(4), 1.5, "spacing_mm .*expected 3 lengths"),
+        ([[1], [1, 2]], np.eye(4), None, "array .*found list; expected a NumPy array of 3 axes"),
+        (np.zeros((4, 5, 2), object), np.eye(4), None, "array .*found object array .*expected .*integers, floats"),
+        (np.zeros((4, 5, 2), complex), np.eye(4), None, "array .*found complex128 array .*expected .*integers, floats"),
+        (np.zeros((4, 0, 2)), np.eye(4), None, r"array .*found float64 .* \(4, 0, 2\); .*at least one voxel"),
+        (np.zeros((4, 5, 2)), [[1], [1, 2]], None, "affine .*found list; expected a 4x4 matrix"),
+        (np.zeros((4, 5, 2)), "abcd", None, "affine .*found str .*expected a 4x4 matrix"),
+        (np.zeros((4, 5, 2)), np.eye(4), "abc", "spacing_mm .*found str .*expected 3 lengths"),
     ],
 )
 def test_parts_that_make_no_volume_are_refused(array: Any, affine: Any, spacing_mm: Any, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from segcct import metrics
 from segcct.errors import MetricError
 from segcct.metrics.surface_distances import border_voxels
+from segcct.metrics.surfels import WeightedDistances
 
 
 def cube(shape: tuple[int, ...], start: tuple[int, ...], side: int) -> np.ndarray:
@@ -123,6 +125,20 @@ def test_a_voxel_has_its_extent_along_axes_of_one_too() -> None:
     assert sheared.voxel_mm3 == 8.0
 
 
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0), (2.0, 2.0), (0.5, 3.0)])
+def test_distances_in_voxels_do_not_depend_on_the_spacing(spacing_mm: tuple[float, float]) -> None:
+    one, other = cube((9, 9), (1, 1), 1), cube((9, 9), (4, 5), 1)
+    distances = metrics.MaskPair.of(one, other, spacing_mm).distances_vox
+    assert distances is not None
+    assert distances.hausdorff() == 5.0
+
+
+def test_a_percentile_of_area_is_the_first_distance_that_reaches_it() -> None:
+    there, back = np.array([3.0, 1.0, 2.0]), np.zeros(1)
+    distances = WeightedDistances(there, np.array([1.0, 1.0, 2.0]), back, np.ones(1))
+    assert [distances.hausdorff(percentile) for percentile in (0, 25, 26, 75, 76, 100)] == [1, 1, 2, 2, 3, 3]
+
+
 def test_masks_at_the_image_border_end_there() -> None:
     full = np.ones((4, 4, 4), dtype=bool)
     assert border_voxels(full).sum() == 64 - 8
@@ -186,8 +202,11 @@ def test_bad_input_says_what_is_wrong() -> None:
     for values in ((0,), (1, -1), ()):
         with pytest.raises(MetricError, match=r"structure brain is not made of label values .*values of 1 or more"):
             list(metrics.label_pairs(labels, labels, {"brain": values}))
-    with pytest.raises(MetricError, match="percentile"):
-        metrics.hausdorff(a, a, (1.0, 1.0, 1.0), 101)
+    distances = metrics.SurfaceDistances(np.zeros(3), np.ones(2))
+    for percentile, words in ((101, "out of range"), (math.nan, "out of range"), (0.95, "95 for HD95"), (1, "95")):
+        for measure in (partial(metrics.hausdorff, a, a, (1.0, 1.0, 1.0)), distances.hausdorff):
+            with pytest.raises(MetricError, match=f"percentile .*{words}"):
+                measure(percentile)
     with pytest.raises(MetricError, match="tolerance"):
         metrics.surface_dice(a, a, (1.0, 1.0, 1.0), -1)
     with pytest.raises(MetricError, match=r"unknown convention 'nnunet'.*default, transunet, medpy"):

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -21,7 +22,9 @@ from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
 from segcct.inference.predictor import Predictor
 from segcct.predictions.folder_prediction import predict_folder
+from segcct.predictions.folder_status import folder_status
 from segcct.predictions.mask_options import MaskOptions
+from segcct.predictions.mask_source import MaskSource
 from segcct.predictions.prediction_request import Request, resolve
 from segcct.predictions.sources_file import read_key
 from segcct.report.segmentation_page import write_report
@@ -91,7 +94,8 @@ def test_nobody_is_named_and_pictures_are_drawn(of, scans, tmp_path):
     ("text", "kept"),
     [
         (b"JohnDoe 1950", b""),
-        (b"JohnDoe, SyntheticMR T2", b"synthetic"),
+        (b"JohnDoe, SyntheticMR T2", b""),
+        (b"synthetic, segcct phantom of JohnDoe", b"synthetic, segcct phantom"),
         (f"{NO_SPACING}, JohnDoe".encode(), NO_SPACING.encode()),
     ],
 )
@@ -154,6 +158,8 @@ def test_failures_are_told_by_hashed_names(of, scans, tmp_path, capsys):
     name = hashed("JohnDoe", tmp_path / "p")
     assert f"{name}: a file is missing or cannot be read; sources.json says which case it is" in failed
     assert not [secret for secret in SECRETS if secret in failed]
+    status = folder_status(MaskSource.of(of.card), replace(request, anonymize=True), tmp_path / "p", how={})
+    assert f"failed:\n  - {name}: a file is missing" in str(status)
     (scans / "JaneRoe_seg.nii.gz").write_bytes(b"")
     with pytest.raises(EvaluationError) as failed:
         evaluate(tmp_path / "p", scans, allow_unmatched=True)

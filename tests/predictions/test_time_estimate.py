@@ -151,6 +151,11 @@ def test_a_timed_case_that_fails_is_not_counted(files, tmp_path):
     everything = Timed(shared=False, damaged=[str(number) for number in range(12)])
     with pytest.raises(DataError, match="3 of 3 cases failed"):
         time_estimate(request_of(*files), tmp_path / "p", everything, workers=one, at_a_time=1)
+    unnamed = replace(request_of(*files), anonymize=True)
+    with pytest.raises(DataError) as refused:  # by hashed names of a folder that is gone, nobody finds a case
+        time_estimate(unnamed, tmp_path / "p", everything, workers=one, at_a_time=1)
+    words = "3 of 3 cases failed:\n  - damaged\nWithout --dry-run, sources.json says which cases fail"
+    assert str(refused.value) == words
 
 
 def test_cases_that_failed_before_are_timed_only_where_no_other_is_left(files, tmp_path):
