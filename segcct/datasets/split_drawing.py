@@ -132,8 +132,7 @@ def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str
     case_ids = read_lists(cases, section)
     by_id = {case.id: case for case in cases}
     if section.test_list is None:
-        selected = {*case_ids["train"], *case_ids["val"]}
-        case_ids["test"] = [case.id for case in cases if case.split == "test" and case.id not in selected]
+        case_ids["test"] = [case.id for case in cases if case.split == "test"]  # the other lists hold none of them
     if section.val_list is None:
         patients = patients_in_order((by_id[case_id].patient for case_id in case_ids["train"]), section.seed)
         validating = _fold(patients, fold, section.folds) if patients else set()

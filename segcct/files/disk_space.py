@@ -95,4 +95,4 @@ def _is_about(error: OSError, folder: Path) -> bool:
         return True
     named = Path(os.fsdecode(error.filename)).absolute()
     folder = folder.absolute()
-    return named.parent == folder or folder.is_relative_to(named) or named.is_relative_to(folder)
+    return folder.is_relative_to(named) or named.is_relative_to(folder)

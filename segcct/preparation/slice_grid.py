@@ -101,11 +101,11 @@ class SliceGrid:
         slices = self._unflip(volume_xyz.transpose(self.order))
         return slices[tuple(slice(*part) for part in self.box)]
 
-    def to_volume(self, slices: np.ndarray, fill: float = 0) -> np.ndarray:
-        """(D, H, W) -> (X, Y, Z), the exact inverse of `to_slices`; `fill` outside the crop."""
+    def to_volume(self, slices: np.ndarray) -> np.ndarray:
+        """(D, H, W) -> (X, Y, Z), the exact inverse of `to_slices`; 0 outside the crop."""
         if slices.shape != self.slice_shape:
             raise GeometryError("slices do not fit their grid", found=slices.shape, expected=self.slice_shape)
-        full = np.full([self.shape_xyz[axis] for axis in self.order], fill, dtype=slices.dtype)
+        full = np.zeros([self.shape_xyz[axis] for axis in self.order], dtype=slices.dtype)
         full[tuple(slice(*part) for part in self.box)] = slices
         return np.ascontiguousarray(self._unflip(full).transpose(np.argsort(self.order)))
 

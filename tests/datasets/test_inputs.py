@@ -142,6 +142,12 @@ def test_masks_beside_new_pictures_are_no_pictures(tmp_path):
     assert [(case.id, case.label is not None) for case in cases] == [("a", True), ("b", False)]
 
 
+def test_a_label_that_its_folder_alone_tells_from_the_picture_is_not_looked_for(tmp_path):
+    picture(tmp_path / "a.png")
+    (case,) = resolve(card_of("pictures", {"grey": "images/{id}.png"}, "masks/{id}.png"), tmp_path).cases
+    assert (case.id, case.label) == ("a", None)
+
+
 def test_a_channel_that_lacks_among_new_files_is_named(tmp_path):
     scan(tmp_path / "a_0000.nii.gz")
     with pytest.raises(DataError, match=r"a_0000\.nii\.gz: channel t2 is missing \(found no such file of case a"):

@@ -49,8 +49,9 @@ LAYOUT = Layout("plus", find, example, recognize, read_image=images_2d.read_imag
 register_layout(LAYOUT)
 '''
 
-SMALL = ("--model.name", "unet", "--data.image_size", "32", "--data.fit", "resize", "--train.batch_size", "4",
-         "--train.epochs", "1", "--train.slices_per_epoch", "4", "--run.name", "tiny")  # fmt: skip
+SMALL = ("--model.name", "cct_unet_t", "--data.image_size", "32", "--data.fit", "resize", "--train.batch_size", "4",
+         "--train.optimizer", "adamw", "--train.epochs", "1", "--train.slices_per_epoch", "4",
+         "--run.name", "tiny")  # fmt: skip
 
 
 def write_set(folder: Path) -> None:

@@ -75,6 +75,39 @@ def test_a_further_channel_does_not_stand_for_the_first(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "channels",
+    [
+        {"t1": "{id}_t1.nii.gz", "t2": "{id}.nii.gz"},
+        {"t2": "{id}_t2.nii.gz", "t1": "{id}_t1.nii.gz", "stripped": "{id}_stripped_t1.nii.gz"},
+    ],
+)
+def test_a_file_of_a_case_that_another_pattern_matches_too_is_no_further_case(
+    tmp_path: Path, channels: dict[str, str]
+) -> None:
+    names = {pattern.replace("{id}", "A") for pattern in (*channels.values(), "{id}_seg.nii.gz")}
+    for name in names:
+        volume(tmp_path / name)
+    found = scan_cases(section("paired", tmp_path, channels, label="{id}_seg.nii.gz"))
+    assert found.errors == found.notices == []
+    assert [{file.name for file in case.files()} for case in found.cases] == [names]
+
+
+def test_a_label_whose_last_folders_are_those_of_the_scan_is_nearer(tmp_path: Path) -> None:
+    for name in ("images/train/A", "masks/A_seg", "masks/train/A_seg"):
+        volume(tmp_path / f"{name}.nii.gz")
+    (case,) = find_cases(section("paired", tmp_path, {"ct": "train/*.nii.gz"}, label="{id}_seg.nii.gz"))
+    assert case.label == (tmp_path / "masks" / "train" / "A_seg.nii.gz",)
+
+
+def test_of_two_labels_that_are_equally_near_none_is_taken(tmp_path: Path) -> None:
+    for name in ("images/A", "first/A_seg", "second/A_seg"):
+        volume(tmp_path / f"{name}.nii.gz")
+    data = section("paired", tmp_path, {"ct": "images/*.nii.gz"}, label="{id}_seg.nii.gz")
+    with pytest.raises(DataError, match=r"label is not one file .found A_seg\.nii\.gz, A_seg\.nii\.gz"):
+        find_cases(data)
+
+
 def test_new_cases_that_lack_a_channel_are_found_with_their_error(tmp_path: Path) -> None:
     for name in ("x/t1/A", "x/t1/B", "x/t2/B", "x/t2/C"):
         volume(tmp_path / f"{name}.nii.gz")

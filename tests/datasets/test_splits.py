@@ -125,6 +125,13 @@ def test_the_datasets_own_validation_split_is_kept_by_fractions() -> None:
     assert patients_of(splits.val) == {"patient051", "patient052"}
 
 
+def test_the_datasets_own_validation_patients_are_in_one_fold_each_under_kfold() -> None:
+    cases = acdc(10, split="train") + acdc(2, split="val", first=51)
+    folds = [make_splits(cases, section(fold=k, kind="kfold", folds=4, test=0)) for k in range(4)]
+    assert [len(patients_of(splits.val)) for splits in folds] == [3] * 4
+    assert len(set().union(*(patients_of(splits.val) for splits in folds))) == 12
+
+
 @pytest.mark.parametrize("kind", ["fractions", "crossval"])
 def test_a_fraction_is_of_the_patients_that_are_drawn_from(kind: str) -> None:
     cases = acdc(20) + acdc(30, split="test", first=101)

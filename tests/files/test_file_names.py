@@ -20,7 +20,7 @@ from segcct.files.file_names import absolute, case_name, folder_name, spelled_as
         ("case0001.npy.h5", ("case0001", ".npy.h5")),
         ("1.2.840.113", ("1.2.840.113", "")),  # a DICOM file without a suffix
         ("Dr. Who.png", ("Dr. Who", ".png")),
-        (".gz", (".gz", "")),
+        (".nii.gz", (".nii.gz", "")),
         ("notes.txt", ("notes.txt", "")),
     ],
 )

@@ -30,7 +30,7 @@ from segcct.files.atomic_file import (
     sweep,
     write_bytes,
 )
-from segcct.files.disk_space import is_disk_full
+from segcct.files.disk_space import is_disk_full, storage_error
 from segcct.files.json_file import read_object
 from segcct.files.small_file import read_small
 from segcct.files.table_file import read_rows_of
@@ -81,6 +81,7 @@ def test_json_that_is_missing_a_folder_or_too_large(tmp_path):
     (tmp_path / "large.json").write_bytes(b" " * 101 + b"{}")
     with pytest.raises(DataError, match="more than 100 bytes"):
         read_object(tmp_path / "large.json", most_bytes=100)
+    assert read_object(tmp_path / "large.json", most_bytes=103) == {}
 
 
 def test_a_model_card_is_no_file_of_a_hundred_megabytes(tmp_path):
@@ -120,9 +121,11 @@ WRONG_TABLES = {
     "column twice": (b"case,dice,dice\na,1,2\n", "'dice'"),
     "cells missing": (b"case,dice\na\n", "line 2 has a different number of cells"),
     "cells too many": (b"case,dice\na,1\nb,1,2\n", "line 3 has a different number of cells"),
-    "latin-1": ("case,dice\nä,1\n".encode("latin-1"), "byte 10 is not UTF-8"),
+    "latin-1": ("case,dice\nä,1\n".encode("latin-1"), "byte 10 is not UTF-8). Save it as text in UTF-8"),
     "null character": (b"case,dice\na\0,1\n", "null character"),
     "open quote": (b'case,dice\n"a,1\n', "not a table of text"),
+    "semicolons": (b'"case";"dice"\n"a";1\n', "Save it with commas between the columns"),
+    "semicolons, quotes later": (b'case;dice\n"a";1\n', "Save it with commas between the columns"),
     "huge cell": (b"case,dice\n" + b"a" * 200000 + b",1\n", "not a table of text"),
     "binary": (bytes(range(128, 256)), "not UTF-8"),
 }
@@ -185,6 +188,16 @@ def test_what_killed_writers_left_is_swept_after_a_day(tmp_path):
     write_bytes(tmp_path / "target", b"whole")  # whoever writes to the folder sweeps it
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([young, mine, "target"])
     sweep(tmp_path / "nowhere")
+
+
+def test_a_link_that_is_swept_goes_without_what_it_leads_to(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "x").write_bytes(b"whole")
+    link = tmp_path / ".a-part-0123abcd"
+    link.symlink_to(tmp_path / "kept")
+    os.utime(link, (0, 0), follow_symlinks=False)
+    sweep(tmp_path)
+    assert [file.name for file in tmp_path.rglob("*")] == ["kept", "x"]
 
 
 def test_content_is_synced_before_it_gets_its_name(tmp_path, monkeypatch):
@@ -255,6 +268,14 @@ def test_a_read_only_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", refused)
     with pytest.raises(StorageError, match=r"/out: the folder cannot be written to \(found Read-only file system\)"):
         write_bytes(tmp_path / "out" / "a", b"1")
+
+
+@pytest.mark.parametrize(
+    ("named", "about"), [("a", True), ("a/b", True), ("a/b/mask", True), ("a/b/c/mask", True), ("a/scan", False)]
+)
+def test_a_folder_that_cannot_be_made_or_entered_is_the_cause(tmp_path, named, about):
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / named))
+    assert (storage_error(error, tmp_path / "a" / "b") is not None) == about
 
 
 def test_a_folder_that_vanishes_is_named(tmp_path):

@@ -92,6 +92,7 @@ def test_statistics_of_the_case_are_mixed_in(batch_size, tta):
 def test_nothing_stays_of_a_case(text):
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    momenta = [layer.momentum for layer in adaptation.batch_norms(model)]
     within: dict[str, torch.Tensor] = {}
 
     def interrupted() -> None:
@@ -104,6 +105,7 @@ def test_nothing_stays_of_a_case(text):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(weight.requires_grad for weight in model.parameters())
     assert not any(layer.training for layer in model.modules())
+    assert [layer.momentum for layer in adaptation.batch_norms(model)] == momenta
     changed = {name.rpartition(".")[2] for name, value in within.items() if not torch.equal(value, before[name])}
     allowed = {
         "statistics": {"running_mean", "running_var", "num_batches_tracked"},

@@ -192,6 +192,11 @@ def test_rounding_is_no_difference() -> None:
     assert equal["p"] == metrics.signed_rank_p([1.0, 1.0, 1.0, 1.0, -1.0])
 
 
+def test_differences_whose_cubes_underflow_are_none():
+    tiny = np.arange(10) * 1e-120
+    assert interval(tiny, range(10)) == (tiny.mean(), tiny.mean())
+
+
 def test_holm_by_hand() -> None:
     """0.01 x 4, 0.02 x 3, 0.03 x 2 -> raised to 0.06, 0.5 x 1."""
     assert metrics.holm([0.02, None, 0.5, 0.01, 0.03]) == pytest.approx([0.06, None, 0.5, 0.04, 0.06], nan_ok=True)

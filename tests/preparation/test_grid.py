@@ -57,10 +57,10 @@ def test_slices_return_to_the_very_same_voxels(case, orientation):
     assert np.array_equal(whole.to_volume(whole.to_slices(label)), label)
 
     cropped = planned(label.shape, affine, spacing, orientation=orientation, box_of=mask)
-    back = cropped.to_volume(cropped.to_slices(label), fill=9)
-    kept = back != 9
+    back = cropped.to_volume(cropped.to_slices(label + 1))
+    kept = back != 0
     assert kept[mask].all(), "the crop lost foreground"
-    assert np.array_equal(back[kept], label[kept])
+    assert np.array_equal(back[kept], label[kept] + 1)
     assert kept.sum() == np.prod(cropped.slice_shape)
 
     again = SliceGrid.from_json(json.loads(json.dumps(cropped.to_json())))
@@ -98,6 +98,10 @@ def test_crop_keeps_margin_and_stops_at_the_border():
     mask[20:25, 2:4, 10] = True
     grid = planned(mask.shape, box_of=mask)
     assert grid.box == ((9, 12), (0, 8), (16, 29))
+    volume = np.arange(1, 1 + mask.size).reshape(mask.shape)
+    expected = np.zeros_like(volume)
+    expected[16:29, :8, 9:12] = volume[16:29, :8, 9:12]
+    assert np.array_equal(grid.to_volume(grid.to_slices(volume)), expected)
 
 
 def test_sizes():
@@ -152,6 +156,8 @@ def test_wrong_shapes_are_refused():
         grid.to_slices(np.zeros((5, 7, 6)))
     with pytest.raises(GeometryError):
         grid.to_volume(np.zeros((5, 6, 7)))
+    with pytest.raises(GeometryError, match="found 4; expected 7"):
+        grid.collect([np.zeros((4, 6, 5), dtype=np.uint8)])  # a part of the slices
 
 
 def test_resampling_keeps_pixel_centers():
@@ -195,6 +201,12 @@ def test_a_class_of_one_pixel_does_not_take_that_of_another():
     label = np.ones((1, 8, 8), dtype=np.uint8)
     label[0, 7, 7] = 2
     assert planned((8, 8, 1), fit="resize", image_size=1).shrink_labels(label).tolist() == [[[1]]]
+
+
+def test_background_that_a_slice_loses_takes_no_pixel():
+    label = np.ones((1, 64, 64), dtype=np.uint8)
+    label[0, 17, 33] = 0
+    assert (planned((64, 64, 1), fit="resize", image_size=8).shrink_labels(label) == 1).all()
 
 
 def test_shrunk_labels_come_back_better_than_by_nearest_neighbours():
@@ -262,6 +274,11 @@ def test_a_spacing_that_makes_slices_of_terabytes_is_refused(spacing_mm):
             (64, 64, 3), np.eye(4), (1.0, 1.0, 5.0),
             orientation="native", box_of=None, target_spacing_mm=spacing_mm, fit="pad", image_size=32,
         )  # fmt: skip
+
+
+def test_only_slices_that_resampling_enlarges_are_too_large():
+    assert planned((20_000, 2, 1), spacing=(0.5, 0.5, 5.0), target_spacing_mm=0.5).size == (2, 20_000)
+    assert planned((5, 5, 5), spacing=None, target_spacing_mm=1e-3, fit="resize").size == (32, 32)
 
 
 @given(

@@ -35,6 +35,7 @@ from segcct.preparation.cache_key import PREPARATION_VERSION, cache_key, fingerp
 from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import prepare_case
+from segcct.runtime import background_value, other_background, region_of
 
 ACDC = get_scheme("acdc")
 BRATS = get_scheme("brats2021")
@@ -132,6 +133,24 @@ class TestIntensity:
     def test_noise_around_the_body_is_not_taken_for_another_background(self):
         noise = np.random.default_rng(0).integers(1, 12, (20, 20, 10)).astype(np.float32)
         assert to_unit(noise, NONZERO).foreground.all()
+
+    @pytest.mark.parametrize(
+        ("slices", "ones", "expected"), [(20, 9, 0.0), (20, 10, None), (20, 11, 1.0), (21, 9, None)]
+    )
+    def test_the_background_is_what_most_voxels_of_the_faces_are(self, slices, ones, expected):
+        """Of 0 and 1 on the four sides; end slices of other values count from 21 slices on."""
+        voxels = np.zeros((30, 30, slices))
+        voxels[..., :ones] = 1
+        voxels[1:-1, 1:-1, [0, -1]] = np.arange(2, 1570).reshape(28, 28, 2)
+        assert background_value(voxels) == expected
+
+    @pytest.mark.parametrize(("side", "share"), [(50, 1 - 0.96**3), (60, None)])
+    def test_a_background_of_less_than_a_tenth_is_none(self, side, share):
+        voxels = np.pad(np.ones((side - 2,) * 3), 1, constant_values=-3)
+        assert other_background(voxels) == (None if share is None else (-3, pytest.approx(share)))
+
+    def test_a_mask_begins_above_one_half(self):
+        assert region_of(np.array([0.0, 0.5, 0.51, 1.0])).tolist() == [False, False, True, True]
 
     def test_clip_is_the_same_for_every_case(self):
         channel = to_unit(np.array([-3000.0, -125, 75, 275, 3000]).reshape(1, 1, 5), CLIP)

@@ -52,7 +52,7 @@ from segcct.quality.fitting import Calibration
 from segcct.quality.performance import performance
 from segcct.quality.quality_model import identity_of_masks
 from segcct.quality.quality_table import quality_rows, quality_table
-from segcct.quality.regression import Ridge, monotone_curve, on_curve
+from segcct.quality.regression import Ridge, make_covariate, monotone_curve, on_curve
 from segcct.quality.shape_features import off_center, shape_features
 from tests.support.toy_pair import HOW, card, data_section, loaded_case, predictor
 
@@ -287,6 +287,14 @@ def test_knots_by_hand():
     assert monotone_curve(x, y, least=9)[0] == [2.0]
 
 
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [(0.4, 0.5), (0.0, 0.25), (0.9, 0.775), (-2.0, 0.0), (3.0, 1.0)],  # 0.3 - 0.2 / 4, 0.7 + 0.3 / 4
+)
+def test_beyond_its_ends_a_curve_goes_on_gently(x, y):
+    assert on_curve(x, [0.2, 0.6], [0.3, 0.7]) == pytest.approx(y)
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(0, 1000))
 def test_the_table_never_falls(count, seed):
@@ -388,6 +396,16 @@ def test_a_damaged_estimate_is_refused_before_it_is_used(model, key, change):
         QualityModel.from_json({**content, key: change(content[key])}, Path("quality.json"))
 
 
+def test_a_class_of_fewer_than_five_values_is_centered_as_all_rows_are():
+    own, few = np.arange(5.0), np.array([10.0, 20.0, 30.0, 40.0])
+    found = make_covariate("volume_ml", "identity", {"own": own, "few": np.append(few, math.nan)}, ["absent"])
+    pooled = np.concatenate([own, few])
+    assert found.center == pytest.approx({"own": 2, "few": 110 / 9, "absent": (2 + 110 / 9) / 2})
+    assert found.scale == pytest.approx(
+        {"own": math.sqrt(2), "few": pooled.std(), "absent": (math.sqrt(2) + pooled.std()) / 2}
+    )
+
+
 # Intervals
 
 
@@ -462,6 +480,28 @@ def test_no_estimate_has_seen_its_patient(rows):
     assert any(before[key] != after[key] for key in before.keys() - own)
 
 
+def test_a_fit_on_some_rows_knows_nothing_of_the_others(rows):
+    """Neither their values nor, in the inner folds, how many there are."""
+    kept = np.array([row.patient < "s0p3" for row in rows])
+    some = Calibration([row for row, keep in zip(rows, kept, strict=True) if keep], CLASSES)
+    part = Calibration(rows, CLASSES).point(kept, some.features)
+    alone = some.point(np.ones(kept.sum(), dtype=bool), some.features)
+    for name in ("slopes", "intercepts", "curve", "residual_scale"):
+        np.testing.assert_allclose(getattr(part, name), getattr(alone, name), atol=1e-9)
+
+
+def test_of_penalties_that_lose_alike_the_largest_is_taken(rows):
+    """A feature that says nothing gets next to no slope."""
+    calibration = Calibration(rows, CLASSES, ["volume_voxels"])
+    slopes = calibration.point(np.ones(len(rows), dtype=bool), calibration.features).slopes
+    assert np.abs(slopes).max() < 0.001  # 0.0013 at the smallest loss, 0.04 at the smallest penalty
+
+
+def test_an_error_is_taken_for_one_hundredth_at_least(rows):
+    """However well the estimates fit the masks that they were fitted to."""
+    assert fit([replace(row, dice=0.9) for row in rows], CLASSES).residual_scale[1] == [0.01]
+
+
 def test_rows_in_another_order_give_the_same_estimates(rows, model):
     shuffled = fit([rows[place] for place in np.random.default_rng(1).permutation(len(rows))], CLASSES)
     for row in rows[:9]:
@@ -517,6 +557,12 @@ def test_a_feature_that_few_patients_have_is_no_error():
     ]
     assert "volume_ml" in Calibration(rows, CLASSES).features
     assert "volume_ml" in fit(rows, CLASSES).features
+
+
+@pytest.mark.parametrize(("lacking", "used"), [(120, True), (121, False)])
+def test_a_feature_that_half_of_the_rows_have_is_used(rows, lacking, used):
+    some = [replace(row, features=row.features | {"volume_voxels": None}) for row in rows[:lacking]]
+    assert ("volume_voxels" in Calibration([*some, *rows[lacking:]], CLASSES).features) == used
 
 
 def test_missed_structures_are_counted():

@@ -448,6 +448,7 @@ def test_validation_time_belongs_to_the_budget(monkeypatch):
 @pytest.mark.parametrize("schedule", ["cosine", "poly"])
 def test_schedule_rises_then_falls_to_zero(schedule):
     factors = [lr_factor(step / 100, schedule=schedule, warmup=0.1) for step in range(101)]
+    assert factors[0] == 1e-3  # the first step learns too
     assert factors[5] == pytest.approx(0.5)
     assert factors[10] == pytest.approx(1.0)
     assert all(later < earlier for earlier, later in itertools.pairwise(factors[10:]))
@@ -478,6 +479,15 @@ def test_average_by_hand(decay, kept):
         network.weight.fill_(1.0)
     copy.update_parameters(network)
     assert copy.module.weight.item() == pytest.approx(1 - kept)
+
+
+def test_whole_numbers_are_copied_and_not_averaged():
+    layer = nn.BatchNorm1d(1)
+    averaged = averaged_copy(layer, 0.5)
+    for count in (3, 4):
+        layer.num_batches_tracked.fill_(count)
+        averaged.update_parameters(layer)
+        assert averaged.module.num_batches_tracked.item() == count
 
 
 def test_batch_seeds_differ_in_every_part():
