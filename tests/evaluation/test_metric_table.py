@@ -80,7 +80,9 @@ def test_a_metric_from_outside_reaches_everything(
     )
     with (output / "metrics.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0])[:7] == ["case", "class", "dice", "iou", "hd95_mm", "nsd", "volume_similarity"]
+    columns = list(rows[0])
+    assert columns[:6] == ["case", "class", "dice", "iou", "hd95_mm", "nsd"]
+    assert columns[columns.index("volume_pred_ml") - 1] == "volume_similarity"
     assert {row["volume_similarity"] for row in rows if row["class"] == "RV"} == {"1.0"}
     stored = json.loads((output / "summary.transunet.json").read_text(encoding="utf-8"))
     assert stored["classes"]["RV"]["volume_similarity"]["mean"] == 1.0

@@ -11,7 +11,7 @@ import yaml
 
 from segcct.config import settings
 from tests.project.test_architecture import LEVELS
-from tests.project.test_spelling import BRITISH
+from tests.project.test_spelling import british_words
 from tests.support.documents import (
     ROOT,
     Block,
@@ -108,7 +108,7 @@ def test_blocks_name_their_language() -> None:
 
 def test_the_spelling_is_american() -> None:
     written = [page for page in pages() if page.parent.name != "reference"]
-    assert [f"{page}: {word}" for page in written for word in BRITISH.findall(words_of(page))] == []
+    assert [f"{page}: {word}" for page in written for word in british_words(words_of(page))] == []
 
 
 def test_workflows_and_hooks_are_yaml_and_test_the_pythons_that_are_promised() -> None:

@@ -110,10 +110,11 @@ def shell_lines() -> Iterator[ShellLine]:
                 yield from _commands(block, shlex.split(line, comments=True))
 
 
-def made_by_init() -> set[str]:
+@cache
+def made_by_init() -> frozenset[str]:
     """Configs that commands on the pages write by `segcct init DIR`."""
     made = [line.words[2] for line in shell_lines() if line.words[:2] == ("segcct", "init")]
-    return {f"configs/{Path(folder).name}.yaml" for folder in made}
+    return frozenset(f"configs/{Path(folder).name}.yaml" for folder in made)
 
 
 def _commands(block: Block, words: list[str]) -> Iterator[ShellLine]:
