@@ -84,10 +84,17 @@ def _run(parsed: argparse.Namespace) -> int:
         print(f"segcct {parsed.command}: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        rest = "; the same command with --continue does the rest" if hasattr(parsed, "continue_") else ""
-        print(f"\nsegcct {parsed.command}: interrupted{rest}", file=sys.stderr)
+        print(f"\nsegcct {parsed.command}: interrupted{how_to_continue(parsed)}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def how_to_continue(parsed: argparse.Namespace) -> str:
+    """How the rest of a cohort is done after an interruption; empty for commands that write no masks."""
+    if not hasattr(parsed, "continue_") or parsed.status or getattr(parsed, "dry_run", False):
+        return ""
+    given = "--continue in place of --overwrite" if parsed.overwrite else "--continue"
+    return f"; the same command with {given} does the rest"
 
 
 def _is_unread() -> bool:

@@ -67,8 +67,10 @@ def _folder(root: Path) -> DataSection:
 
 def _is_heap(data: DataSection) -> bool:
     """Whether the files of a folder were taken for channels, though their names do not say so: all of them for those of
-    one case, or 2-D images that are numbered within a patient (p1_0.png, p1_1.png)."""
-    if data.layout == "pictures" and data.label is None and all(map(str.isdecimal, data.channels)):
+    one case, or 2-D images that are numbered within a patient (p1_0.png, p1_1.png), but not as nnU-Net numbers channels
+    (p1_0000.png, p1_0001.png)."""
+    of_nnunet = set(data.channels) == {f"{number:04d}" for number in range(len(data.channels))}
+    if data.layout == "pictures" and data.label is None and all(map(str.isdecimal, data.channels)) and not of_nnunet:
         return all(case.files()[0].parent == data.root for case in find_new_cases(data).cases)
     if data.layout != "folder" or data.label is not None or any(map(names_modality, data.channels)):
         return False

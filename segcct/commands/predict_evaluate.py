@@ -207,7 +207,10 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
     predict = _checked_function(task, "predict", arguments.model[0], arguments)
     if not arguments.status:
         _begin(engine)
-    return predict(arguments.model, arguments.input, arguments.output, _predict_options(arguments, engine))
+    options = _predict_options(arguments, engine)
+    if "--continue" not in task.options("predict"):
+        del arguments.continue_  # which an interruption would propose
+    return predict(arguments.model, arguments.input, arguments.output, options)
 
 
 def _predict_options(arguments: argparse.Namespace, engine: SparkEngine | None) -> PredictOptions:

@@ -28,15 +28,17 @@ def draw_sheet(
 ) -> Image.Image:
     """Captioned pictures side by side; `legend` (name -> color) below, `last_legend` below the last picture.
 
-    All words are on the sheet: a long title or note takes several lines, a long name makes the sheet wider.
+    All words are on the sheet: a long title or note takes several lines, a long name makes the sheet wider, a caption
+    or a name of `last_legend` its column.
     """
     text_px = max(12, max(max(picture.size) for _, picture in pictures) // 30)
     edge, gap = round(text_px * 1.4), round(text_px * 0.8)
     line_px = round(text_px * 1.8)
-    widths = [picture.width for _, picture in pictures]
+    widths = [max(picture.width, math.ceil(font(text_px).getlength(caption))) for caption, picture in pictures]
+    widths[-1] = max(widths[-1], math.ceil(_longest(last_legend, text_px)))
     lefts = [edge + sum(widths[:index]) + gap * index for index in range(len(pictures))]
     title_font, note_font = font(round(text_px * 1.3), bold=True), font(round(text_px * 0.85))
-    longest = max((_entry_width(in_a_line(name), text_px) for name in legend), default=0.0)
+    longest = _longest(legend, text_px)
     width = max(lefts[-1] + widths[-1], edge + math.ceil(longest)) + edge
     beside = bool(last_legend) and longest <= lefts[-1] - gap - edge
     rows = [(edge, row) for row in _rows(legend, (lefts[-1] - gap if beside else width) - edge, text_px)]
@@ -120,6 +122,10 @@ def _rows(legend: Mapping[str, str], width: float, text_px: int) -> list[list[tu
         rows[-1].append((entry, color))
         used += needs
     return rows
+
+
+def _longest(legend: Mapping[str, str], text_px: int) -> float:
+    return max((_entry_width(in_a_line(name), text_px) for name in legend), default=0.0)
 
 
 def _entry_width(name: str, text_px: int) -> float:

@@ -48,7 +48,7 @@ class Volume:
             raise self._refusal("array", self.array, "a NumPy array of 3 axes; of a 2-D image, array[:, :, None]")
         if self.array.dtype.kind not in "biuf" or not self.array.size:
             raise self._refusal("array", self.array, "at least one voxel, and integers, floats or booleans")
-        object.__setattr__(self, "affine", self._numbers("affine", (4, 4), "a 4x4 matrix"))
+        object.__setattr__(self, "affine", self._numbers("affine", (4, 4), "a 4x4 matrix of finite numbers"))
         if self.spacing_mm is not None:
             spacing = self._numbers("spacing_mm", (3,), "3 lengths, or None")
             object.__setattr__(self, "spacing_mm", tuple(spacing.tolist()))
@@ -57,7 +57,7 @@ class Volume:
         value = getattr(self, part)
         with suppress(TypeError, ValueError):  # words, or rows of several lengths
             numbers = np.asarray(value, dtype=np.float64)
-            if numbers.shape == shape:
+            if numbers.shape == shape and np.isfinite(numbers).all():
                 return numbers
         raise self._refusal(part, value, expected)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Integral
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import UnionType
 
+import numpy as np
 import torch
 
 from segcct.errors import ModelError
@@ -23,8 +24,8 @@ from segcct.runtime import slices_per_batch
 _TYPES: dict[str, tuple[type | UnionType, str]] = {
     "batch_size": (Integral, "a whole number"),
     **dict.fromkeys(("precision", "device", "protocol", "tta", "adapt", "backend"), (str, "a text")),
-    "postprocessing": (bool, "True or False"),
-    "generator": (str | Path | None, "a folder, or None"),
+    "postprocessing": (bool | np.bool_, "True or False"),
+    "generator": (str | PurePath | None, "a folder, or None"),
 }
 
 
@@ -61,6 +62,8 @@ class InferenceSettings:
 
     def __post_init__(self) -> None:
         self._check_types()
+        object.__setattr__(self, "batch_size", int(self.batch_size))  # numbers of NumPy cannot be written as JSON
+        object.__setattr__(self, "postprocessing", bool(self.postprocessing))
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
         for option, names in (("protocol", PROTOCOLS), ("tta", tuple(VIEWS)), ("backend", BACKENDS)):
@@ -86,7 +89,7 @@ class InferenceSettings:
     def _check_types(self) -> None:
         for name, (kinds, expected) in _TYPES.items():
             value = getattr(self, name)
-            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is Integral):
                 raise ModelError(f"{name} is of the wrong type", found=repr(value), expected=expected)
 
     def _choose(self) -> Choice:

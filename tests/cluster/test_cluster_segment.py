@@ -307,14 +307,16 @@ def test_dicom_images_and_a_single_file(tmp_path: Path) -> None:
         assert np.mean(mask == truth[..., 0].T) > 0.99
 
 
-def test_images_that_are_numbered_within_a_patient_are_cases(tmp_path: Path) -> None:
+@pytest.mark.parametrize("digits", ["d", "04d"])  # nnU-Net names channels 0000, 0001
+def test_images_that_are_numbered_within_a_patient_are_cases(tmp_path: Path, digits: str) -> None:
     voxels, _ = scan(0)
     (tmp_path / "images").mkdir()
-    names = [f"p{patient}_{number}" for patient in range(3) for number in range(2)]
+    names = [f"p{patient}_{number:{digits}}" for patient in range(3) for number in range(2)]
     for index, name in enumerate(names):
         Image.fromarray(voxels[..., index % 3].T.astype(np.uint8)).save(tmp_path / "images" / f"{name}.png")
     run(tmp_path / "images", tmp_path / "clusters")
-    assert sorted(file.stem for file in (tmp_path / "clusters").glob("*.png")) == names
+    expected = names if digits == "d" else ["p0", "p1", "p2"]
+    assert sorted(file.stem for file in (tmp_path / "clusters").glob("*.png")) == expected
 
 
 def test_a_table_of_uris_gives_the_centers_of_its_files(cohort: Path, tmp_path: Path) -> None:

@@ -302,6 +302,7 @@ def test_no_word_is_cut_off_at_the_edge(width):
         assert not np.array_equal(sheet, drawn(title + "2", name, reference))  # the last letter is there
         one_line = drawn("1", name, reference)
         assert one_line.shape[0] < sheet.shape[0]
+        assert np.ptp(drawn("1", "a", reference)[:, -12:], axis=(0, 1)).max() < 10  # nor is a word of a narrow column
 
 
 def test_case_panel_without_reference_has_two_pictures(pair):

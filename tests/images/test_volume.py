@@ -668,6 +668,8 @@ def test_a_file_that_is_a_link_to_nothing_is_named_with_its_target(tmp_path: Pat
         (np.zeros((4, 5, 2)), [[1], [1, 2]], None, "affine .*found list; expected a 4x4 matrix"),
         (np.zeros((4, 5, 2)), "abcd", None, "affine .*found str .*expected a 4x4 matrix"),
         (np.zeros((4, 5, 2)), np.eye(4), "abc", "spacing_mm .*found str .*expected 3 lengths"),
+        (np.zeros((4, 5, 2)), np.eye(4), (np.nan, 1, 1), "spacing_mm .*expected 3 lengths"),
+        (np.zeros((4, 5, 2)), np.full((4, 4), np.inf), None, "affine .*expected a 4x4 matrix of finite numbers"),
     ],
 )
 def test_parts_that_make_no_volume_are_refused(array: Any, affine: Any, spacing_mm: Any, words: str) -> None:

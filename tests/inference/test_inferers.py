@@ -167,8 +167,10 @@ def test_a_setting_of_the_wrong_type_is_refused_by_its_name(option: str, value: 
         InferenceSettings(**wrong)
 
 
-def test_a_whole_number_of_numpy_is_a_batch_size() -> None:
-    assert InferenceSettings(batch_size=cast(int, np.int64(4)), device="cpu").batch_size == 4
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    settings = InferenceSettings(cast(int, np.int64(4)), device="cpu", postprocessing=cast(bool, np.False_))
+    assert (settings.batch_size, type(settings.batch_size)) == (4, int)
+    assert settings.postprocessing is False
 
 
 @pytest.mark.parametrize(("side", "most", "expected"), [(256, 16, 16), (512, 16, 4), (512, 2, 2), (2048, 16, 1)])

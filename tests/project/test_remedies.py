@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segcct.cli import build_parser, main, reworded_for_command
+from segcct.cli import build_parser, how_to_continue, main, reworded_for_command
 from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.config_keys import keys
 from segcct.errors import DataError, failure_of, items
@@ -165,3 +165,19 @@ def test_a_folder_that_is_no_dataset_is_told_in_the_words_of_the_command(
 def test_too_little_memory_advises_what_the_command_has(command, options, expected):
     parsed = argparse.Namespace(command=command, takes_keys=command in ("train-seg", "check"), **options)
     assert reworded_for_command(failure_of(MemoryError(), "a"), parsed) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "; the same command with --continue does the rest"),
+        (["--continue"], "; the same command with --continue does the rest"),
+        (["--overwrite"], "; the same command with --continue in place of --overwrite does the rest"),
+        (["--status"], ""),
+        (["--dry-run"], ""),
+    ],
+)
+def test_an_interruption_says_how_to_continue_where_masks_were_written(options: list[str], words: str) -> None:
+    predict = ["predict", "--model", "model", "--input", "scans", "--output", "masks"]
+    assert how_to_continue(build_parser().parse_args([*predict, *options])) == words
+    assert how_to_continue(build_parser().parse_args(["check", "--config", "a.yaml"])) == ""

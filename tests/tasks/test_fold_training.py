@@ -235,7 +235,7 @@ def test_a_resume_finds_its_folds_by_any_name_of_the_folder(
     trained: list[Path] = []
 
     def train(config: SegmentationConfig, **_: object) -> None:
-        trained.append((config.run.path).resolve())
+        trained.append(config.run.path.resolve())
         assert (config.train.precision, config.train.precision_reason) == ("fp32", None)
 
     monkeypatch.setattr(fold_training, "train", train)
