@@ -54,10 +54,23 @@ def composed(name: str) -> str:
 
 
 def spelled_as(names: Collection[str], known: Iterable[str]) -> dict[str, str]:
-    """Name -> the one of `known` that is the same in any Unicode spelling, at best in its own; else the name itself."""
-    own, known = set(names), set(known)
-    others = {composed(name): name for name in known - own}
-    return {name: name if name in known else others.get(composed(name), name) for name in names}
+    """Name -> the one of `known` that is the same in another Unicode spelling.
+
+    A name that is known itself stays as it is, and so do several that would be the same, or would have a choice.
+    """
+    names, known = list(dict.fromkeys(names)), set(known)
+    strangers = _only_ones(name for name in names if name not in known)
+    others = _only_ones(known.difference(names))
+    found = {name: others[spelling] for spelling, name in strangers.items() if spelling in others}
+    return {name: found.get(name, name) for name in names}
+
+
+def _only_ones(names: Iterable[str]) -> dict[str, str]:
+    """Composed spelling -> the name, where there is but one."""
+    by_spelling: dict[str, list[str]] = {}
+    for name in names:
+        by_spelling.setdefault(composed(name), []).append(name)
+    return {spelling: alike[0] for spelling, alike in by_spelling.items() if len(alike) == 1}
 
 
 def spellings(name: str) -> list[str]:

@@ -57,6 +57,12 @@ def test_a_name_is_found_in_its_own_spelling_of_unicode_before_another() -> None
     assert spelled_as([composed, decomposed], [composed]) == {composed: composed, decomposed: decomposed}
 
 
+def test_names_that_are_alike_in_three_spellings_stay_apart() -> None:
+    letter, unit, decomposed = "\u00c5", "\u212b", "A\u030a"
+    assert spelled_as([letter, unit], [decomposed]) == {letter: letter, unit: unit}
+    assert spelled_as([decomposed], [letter, unit]) == {decomposed: decomposed}
+
+
 def test_temporary_names_keep_the_ending(tmp_path: Path) -> None:
     for name in ("1.2.840.nii.gz", "vox 2.2mm.nii", "last.ckpt", "folder"):
         with atomic_path(tmp_path / name) as temporary:
