@@ -39,9 +39,9 @@ def _naming_of_files(names: Sequence[str], layout: str) -> Naming | None:
         sure = next((each for each in case_first if each.label and each.channels and not each.doubts), first)
         lost = bool(first.channels) and all(map(names_modality, first.channels))
         lost = lost and not any(map(names_modality, sure.channels))
-        return (
-            first if sure is first or lost else replace(sure, doubts=() if layout == "pictures" else (_OF_ONE_PATIENT,))
-        )
+        if sure is first or lost:
+            return first
+        return replace(sure, doubts=() if layout == "pictures" else (_OF_ONE_PATIENT,))  # said of all 2-D images
     others = chain(namings(_role_first), namings(_case_first, partly=True), namings(_role_first, partly=True))
     likely = (naming for naming in others if naming.label and naming.channels)
     return next(likely, case_first[0] if case_first else None)
