@@ -12,6 +12,7 @@ from typing import Any
 
 from segcct.errors import CheckpointError
 from segcct.extras import import_extra
+from segcct.files.file_memo import FileState
 from segcct.model_card import ModelCard, check_fit, load_card
 from segcct.runtime import INPUT, METADATA_KEY, OUTPUT, RunnerError, in_a_line, read_facts
 
@@ -51,14 +52,11 @@ def card_at(path: Path) -> ModelCard:
     or size are other models. Raises as `load_card` and `read_exported`."""
     if not is_exported(path):
         return load_card(path)
-    if not path.is_file():
-        return _card_in(path, ())
-    found = path.stat()
-    return _card_in(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+    return _card_in(path, FileState.of(path) if path.is_file() else None)
 
 
 @lru_cache(maxsize=32)
-def _card_in(file: Path, identity: tuple[int, ...]) -> ModelCard:  # noqa: ARG001 - changes with the file
+def _card_in(file: Path, state: FileState | None) -> ModelCard:  # noqa: ARG001 - changes with the file
     """The card of an exported model, read once though a prediction asks for it several times."""
     exported = read_exported(file)
     return exported.card.model_copy(update={"weights_sha256": hashlib.sha256(exported.content).hexdigest()})
