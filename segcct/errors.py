@@ -9,6 +9,9 @@ from pathlib import Path
 
 from segcct.escape import in_a_line
 
+CONVERTING_MASKS = "docs/how-to/convert-masks.md"
+"""The page that remedies name for masks in colors and masks stored as JPEG."""
+
 
 class SegcctError(Exception):
     """An expected failure, shown to the user as one line without a traceback (exit code 1).

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.errors import LabelError, unknown_name
+from segcct.errors import CONVERTING_MASKS, LabelError, unknown_name
 from segcct.files.file_names import JPEG_SUFFIXES
-from segcct.images.raster import CONVERTING_MASKS
 from segcct.plurals import counted
 
+CHANGED_BY_JPEG = f"JPEG changes the values of a mask: restore them as PNG, by the lines in {CONVERTING_MASKS}"
 _WHOLE = 1e-3
 """How far a stored label value may lie from a whole number: masks may be stored as scaled integers, or resampled."""
 _SHOWN = 6
@@ -20,7 +20,6 @@ _SHOWN = 6
 _MANY = 50
 """With more stray values than this, a file is not a label in another scheme."""
 _NO_LABEL = "Too many values for classes: is it the scan itself? Give the file of the label"
-_CHANGED_BY_JPEG = f"JPEG changes the values of a mask: restore them as PNG, by the lines in {CONVERTING_MASKS}"
 _LOOKED_UP = 2**22
 """Voxels looked up at once: numpy makes 8 bytes of each index."""
 
@@ -106,7 +105,7 @@ class Scheme:
         more = [f"{len(stray) - _SHOWN} more values"] if len(stray) > _SHOWN else []
         held = {value for value in self.values if (label == value).any()}
         if len(stray) > 1 and str(file).lower().endswith(JPEG_SUFFIXES):
-            remedy = _CHANGED_BY_JPEG
+            remedy = CHANGED_BY_JPEG
         elif len(stray) > _MANY:
             remedy = _NO_LABEL
         raise LabelError(

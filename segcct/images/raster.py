@@ -15,10 +15,9 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from segcct.errors import SegcctError, VolumeError, short_reason
+from segcct.errors import CONVERTING_MASKS, SegcctError, VolumeError, short_reason
 from segcct.images.size_limits import refuse_unreadable
 
-CONVERTING_MASKS = "docs/how-to/convert-masks.md"
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
 BANDS = ("red", "green", "blue")
 """Of an image in colors, in the order of its last axis."""

@@ -11,11 +11,11 @@ from statistics import median
 import nibabel as nib
 import numpy as np
 
-from segcct.datasets.label_schemes import SCHEMES
+from segcct.datasets.label_schemes import CHANGED_BY_JPEG, SCHEMES
 from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.layout import Naming
+from segcct.errors import CONVERTING_MASKS
 from segcct.files.file_names import JPEG_SUFFIXES
-from segcct.images.raster import CONVERTING_MASKS
 from segcct.images.volume import Volume
 from segcct.init.voxels import ChannelFacts, Facts, Orientation, SliceShape, slice_shape_of
 from segcct.plurals import counted, listed
@@ -83,7 +83,7 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
 
 def _unnamed(naming: Naming, values: Sequence[int], facts: Facts, doubts: list[str]) -> Choice:
     if len(values) > 1 and str(naming.label).lower().endswith(JPEG_SUFFIXES):
-        doubts.append(f"JPEG changes the values of a mask: restore them as PNG, by the lines in {CONVERTING_MASKS}")
+        doubts.append(CHANGED_BY_JPEG)
         return Choice({"scheme": "binary"}, "JPEG changes label values", doubts)
     if not 1 <= len(values) <= 255:
         if values or not facts.trouble:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from segcct.check.dataset_check import examine_dataset
-from segcct.images.raster import CONVERTING_MASKS
+from segcct.errors import CONVERTING_MASKS
 from segcct.init.folder_inspection import inspect_folder
 from tests.support.documents import ROOT, blocks
 
