@@ -120,7 +120,12 @@ def _blended_windows(network: nn.Module, prepared: PreparedCase, how: InferenceS
     from monai.inferers import sliding_window_inference
 
     window = (size, size, size)
-    volume = prepared.standardize(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
+    depth, _, *plane = prepared.image.shape  # (D, C, h, w)
+    shape = depth, *plane
+    around = [(each // 2, each - each // 2) for each in (max(0, size - length) for length in shape)]
+    inside = tuple(slice(before, before + length) for (before, _), length in zip(around, shape, strict=True))
+    padded = np.pad(prepared.image, [around[0], (0, 0), *around[1:]])  # before it is standardized, as slices are
+    volume = prepared.standardize(padded).swapaxes(0, 1)  # (C, ...)
     with torch.inference_mode(), how.autocast():
         logits = sliding_window_inference(
             torch.from_numpy(np.ascontiguousarray(volume[None])).to(how.device),
@@ -130,8 +135,8 @@ def _blended_windows(network: nn.Module, prepared: PreparedCase, how: InferenceS
             overlap=OVERLAP,
             mode="gaussian",
         )
-        assert isinstance(logits, Tensor)  # (1, K, D, h, w)
-        return finite(logits.float().softmax(dim=1))[0].transpose(0, 1).cpu().numpy()
+        assert isinstance(logits, Tensor)  # (1, K, D, h, w), padded
+        return finite(logits[0][(slice(None), *inside)].float().softmax(dim=0)).transpose(0, 1).cpu().numpy()
 
 
 class OrientationInferer(ProbabilityInferer):
@@ -184,7 +189,8 @@ class TransUNetInferer(Inferer):
     """The slice protocol of TransUNet and Swin-Unet, for scores that are comparable with their published tables.
 
     Per slice: cubic resize to the training size, argmax, nearest-neighbor resize back (Chen et al. 2021). Scores differ
-    from those of resampled probabilities by the effect of order-0 resampling on borders.
+    from those of resampled probabilities by the effect of order-0 resampling on borders, and because the last row and
+    column become 0 at some sizes (512 to 224, and 224 to 216): by rounding, SciPy takes them for the outside.
     """
 
     def preparation(self, preparation: Preparation) -> Preparation:
@@ -200,9 +206,8 @@ class TransUNetInferer(Inferer):
         rows, columns = prepared.image.shape[-2:]
 
         def argmax(part: slice) -> Tensor:
-            image = ndimage.zoom(
-                prepared.standardize(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
-            )
+            unit = prepared.standardize(prepared.image[part])
+            image = ndimage.zoom(unit, (1, 1, size / rows, size / columns), order=3)
             logits = finite(network(torch.from_numpy(image).to(how.device)).float())
             return logits.argmax(dim=1).to(torch.uint8)  # (n, S, S)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from segcct.config import AugmentSection
 from segcct.preparation.intensity_changes import scanner_change
+from segcct.runtime import pad_to
 
 BRIGHTNESS = 0.2
 """Largest shift of intensity at strength 1, as a fraction of the channel's mean in the slice, not of [0, 1]: few bright
@@ -43,28 +44,37 @@ class Augmenter:
         self.section = section
         self.image_size = image_size
 
+    @property
+    def margin(self) -> int:
+        """Pixels around the S x S of the result from which its borders are filled, on each side of a slice that is
+        larger."""
+        section = self.section
+        affine = _affine_margin(section, self.image_size) if section.affine * section.strength else 0
+        elastic = _elastic_margin(self.image_size) if section.elastic * section.strength else 0
+        return max(affine, elastic)
+
     def apply(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(C, S, S) float in [0, 1] and (S, S) uint8 -> the same shapes, float32 and uint8.
+        """(C, h, w) float in [0, 1] and (h, w) uint8, S x S or larger -> (C, S, S) float32 and (S, S) uint8 around
+        their middle.
 
         Every value of the result lies in [0, 1]; labels keep their classes. Equal generators give equal results.
-        At strength 0 the arrays come back unchanged.
+        At strength 0 nothing changes.
         """
         strength = self.section.strength
-        image = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)  # (S, S, C)
         if strength > 0:
             image, label = self._deform(image, label, rng)
+        image, label = _framed(image, self.image_size).astype(np.float32), _framed(label, self.image_size)
+        if strength > 0:
             if self.section.scanner and rng.random() < self.section.scanner * strength:
-                image = scanner_change(image.transpose(2, 0, 1), rng).transpose(1, 2, 0)
-            channels = [np.ascontiguousarray(image[..., index]) for index in range(image.shape[2])]
-            image = np.stack([self._vary(channel, rng) for channel in channels], axis=-1)
-        return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)
+                image = scanner_change(image, rng)
+            image = np.stack([self._vary(np.ascontiguousarray(channel), rng) for channel in image])
+        return np.ascontiguousarray(image), np.ascontiguousarray(label)
 
     def deform(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Flips, affine and elastic deformation alone: (C, S, S) in [0, 1] -> the same shape, float32."""
-        rows = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)  # (S, S, C)
+        """Flips, affine and elastic deformation alone: (C, h, w) in [0, 1] -> (C, S, S) float32, see `apply`."""
         if self.section.strength > 0:
-            rows, _ = self._deform(rows, np.zeros(rows.shape[:2], dtype=np.uint8), rng)
-        return np.ascontiguousarray(rows.transpose(2, 0, 1))
+            image, _ = self._deform(image, np.zeros(image.shape[1:], dtype=np.uint8), rng)
+        return np.ascontiguousarray(_framed(image, self.image_size), dtype=np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"section": self.section, "image_size": self.image_size}  # operations are built in each loader process
@@ -74,16 +84,17 @@ class Augmenter:
         return _Operations(self.section, self.image_size)
 
     def _deform(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Flips, affine, elastic; image (S, S, C) and label (S, S) move together."""
+        """Flips, affine, elastic; image (C, h, w) and label (h, w) move together, and may come back larger or smaller,
+        around the same middle."""
         operations, section, strength = self._operations, self.section, self.section.strength
         if rng.random() < section.flip * strength:
-            image, label = image[:, ::-1], label[:, ::-1]
+            image, label = image[..., ::-1], label[:, ::-1]
         if rng.random() < section.flip_vertical * strength:
-            image, label = image[::-1], label[::-1]
+            image, label = image[:, ::-1], label[::-1]
         if rng.random() < section.affine * strength:
-            image, label = _moved(operations.affine, rng, image, label)
+            image, label = _moved(operations.affine, rng, image, label, operations.affine_side)
         if rng.random() < section.elastic * strength:
-            image, label = _moved(operations.elastic, rng, image, label, margin=operations.elastic_margin)
+            image, label = _moved(operations.elastic, rng, image, label, operations.elastic_side)
         return image, label
 
     def _vary(self, channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -111,6 +122,8 @@ class _Operations:
         cv2.setNumThreads(0)  # loader processes share the processor already
         strength = section.strength
         scale, shift, rotation = section.scale * strength, section.shift * strength, section.rotate_deg * strength
+        self.affine_side = side + 2 * _affine_margin(section, side)
+        shift *= side / self.affine_side  # albumentations takes it of the canvas
         contrast, brightness = CONTRAST * strength, BRIGHTNESS * strength
         self.affine = albumentations.Affine(
             scale=(1 - scale, 1 + scale),
@@ -119,9 +132,9 @@ class _Operations:
             keep_ratio=True,
             p=1,
         )
-        sigma = max(2.0, ELASTIC_SIGMA * side)
-        self.elastic_margin = math.ceil(3 * sigma)
-        alpha = _elastic_alpha(ELASTIC_SHIFT * strength * side, sigma, side + 2 * self.elastic_margin)
+        sigma = _elastic_sigma(side)
+        self.elastic_side = side + 2 * _elastic_margin(side)
+        alpha = _elastic_alpha(ELASTIC_SHIFT * strength * side, sigma, self.elastic_side)
         self.elastic = albumentations.ElasticTransform(alpha=alpha, sigma=sigma, p=1)
         self.brightness = albumentations.RandomBrightnessContrast(
             brightness_limit=(-brightness, brightness),
@@ -149,6 +162,24 @@ def _of_same_mean(image: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     return image if mean <= 0 else np.clip(image * np.float32(float(pattern.mean()) / mean), 0, 1)
 
 
+def _affine_margin(section: AugmentSection, side: int) -> int:
+    """Pixels beyond the border that the affine may bring in, at most half a side."""
+    angle = math.radians(min(45.0, section.rotate_deg * section.strength))
+    shift, smallest = section.shift * section.strength, 1 - section.scale * section.strength
+    reach = (0.5 + shift) * (math.cos(angle) + math.sin(angle)) / smallest  # from the middle, in sides
+    return min(side // 2, math.ceil((reach - 0.5) * side))
+
+
+def _elastic_sigma(side: int) -> float:
+    return max(2.0, ELASTIC_SIGMA * side)
+
+
+def _elastic_margin(side: int) -> int:
+    """Pixels around the border that have to be bent too: when albumentations blurs an elastic field, it repeats the
+    border, so that pixels near it would move further."""
+    return math.ceil(3 * _elastic_sigma(side))
+
+
 def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
     """albumentations' alpha for a displacement of that standard deviation.
 
@@ -159,15 +190,20 @@ def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
     return float(shift_px * 2 * sigma * np.sqrt(np.pi) * largest)
 
 
+def _framed(array: np.ndarray, side: int) -> np.ndarray:
+    """(..., h, w) -> (..., side, side) with the same middle; zeros where there is nothing."""
+    array, _ = pad_to(array, side)
+    top, left = ((length - side) // 2 for length in array.shape[-2:])
+    return array[..., top : top + side, left : left + side]
+
+
 def _moved(
-    operation: Any, rng: np.random.Generator, image: np.ndarray, label: np.ndarray, margin: int = 0
+    operation: Any, rng: np.random.Generator, image: np.ndarray, label: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image (S, S, C) and label (S, S) after one application, on a canvas that is larger by `margin` on each side:
-    when albumentations blurs an elastic field, it repeats the border, so that pixels near it would move further."""
-    around = ((margin, margin), (margin, margin))
-    moved = _applied(operation, rng, image=np.pad(image, (*around, (0, 0))), mask=np.pad(label, around))
-    rows, columns = (slice(margin, margin + length) for length in label.shape)
-    return moved["image"].reshape(moved["mask"].shape + image.shape[2:])[rows, columns], moved["mask"][rows, columns]
+    """Image (C, side, side) and label (side, side) after one application to a canvas of that side."""
+    canvas = np.ascontiguousarray(_framed(image, side).transpose(1, 2, 0), dtype=np.float32)  # (side, side, C)
+    moved = _applied(operation, rng, image=canvas, mask=np.ascontiguousarray(_framed(label, side)))
+    return moved["image"].reshape(canvas.shape).transpose(2, 0, 1), moved["mask"]
 
 
 def _applied(operation: Any, rng: np.random.Generator, **targets: np.ndarray) -> dict[str, np.ndarray]:

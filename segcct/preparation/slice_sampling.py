@@ -70,7 +70,7 @@ class SliceDataset(Dataset[Any]):
         case = self.cases[number]
         image = case.image[position]
         mask = np.zeros(image.shape[1:], dtype=np.uint8) if case.label is None else case.label[position]
-        image, mask = take_window(image, mask, self.image_size, rng, wanted=wanted)
+        image, mask = take_window(image, mask, self.image_size, rng, wanted=wanted, margin=self.augmenter.margin)
         image, mask = self.augmenter.apply(image, mask, rng)
         return {
             "image": torch.from_numpy(case.standardize(image)),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from segcct.runtime import pad_to
-
 
 def take_window(
-    image: np.ndarray, label: np.ndarray, side: int, rng: np.random.Generator, *, wanted: int | None = None
+    image: np.ndarray,
+    label: np.ndarray,
+    side: int,
+    rng: np.random.Generator,
+    *,
+    wanted: int | None = None,
+    margin: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(C, h, w) and (h, w) -> (C, side, side) and (side, side).
+    """(C, h, w) and (h, w) -> (C, S, S) and (S, S), S = side, or up to side + 2 margin where a slice is larger.
 
-    A larger slice is cropped at a random place; where it holds the `wanted` class, the window contains a pixel of that
-    class, drawn uniformly. A smaller slice is padded with 0 equally on both sides (`pad_to`). A slice of this size is
-    returned unchanged, without a random draw.
+    A larger slice is cropped to `side` at a random place; where it holds the `wanted` class, the window contains a
+    pixel of that class, drawn uniformly. A smaller slice is padded with 0 equally on both sides, as `pad_to` does. A
+    slice of this size is returned unchanged, without a random draw. Around this lies a margin, 0 where the slice ends.
     """
     height, width = label.shape
     anchor: tuple[int, int] | None = None
@@ -25,13 +29,23 @@ def take_window(
             anchor = row, column
     top = _start(height, side, anchor[0] if anchor else None, rng)
     left = _start(width, side, anchor[1] if anchor else None, rng)
-    rows, columns = slice(top, top + side), slice(left, left + side)
-    return pad_to(image[:, rows, columns], side)[0], pad_to(label[rows, columns], side)[0]
+    margin = min(margin, max(0, top, left, height - side - top, width - side - left))
+    place = top - margin, left - margin, side + 2 * margin
+    return _part(image, *place), _part(label, *place)
 
 
 def _start(length: int, side: int, anchor: int | None, rng: np.random.Generator) -> int:
-    """First row or column of the window, uniform over the places that contain the anchor."""
+    """First row or column of the window, uniform over the places that contain the anchor; below 0 where the slice is
+    shorter."""
     if length <= side:
-        return 0
+        return -((side - length) // 2)
     low, high = (0, length - side) if anchor is None else (max(0, anchor - side + 1), min(anchor, length - side))
     return int(rng.integers(low, high + 1))
+
+
+def _part(array: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """(..., h, w) -> (..., side, side) from that row and column on, with 0 outside the array."""
+    height, width = array.shape[-2:]
+    inside = array[..., max(0, top) : top + side, max(0, left) : left + side]
+    around = [(max(0, -start), max(0, start + side - length)) for start, length in ((top, height), (left, width))]
+    return np.pad(inside, [(0, 0)] * (array.ndim - 2) + around) if np.any(around) else inside

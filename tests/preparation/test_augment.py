@@ -113,6 +113,55 @@ def test_label_follows_image():
         assert (moved == label).mean() < 0.95
 
 
+@pytest.mark.parametrize("side", [64, 65])
+def test_the_middle_stays_where_it_is(side):
+    """No shift by half a pixel, whatever turns, scales, mirrors or bends; and shifts go as far as they may."""
+    middle = (side - 1) / 2
+    rows, columns = np.mgrid[:side, :side] - middle
+    label = (rows**2 + columns**2 < (side / 5) ** 2).astype(np.uint8)
+    off = {**OFF, "flip": 1, "flip_vertical": 1, "affine": 1}
+
+    def middles(seeds: int, around: int = 0, **section: float) -> np.ndarray:
+        augmenter = Augmenter(AugmentSection(**{**off, "rotate_deg": 30, "scale": 0.2, **section}), side)
+        image = np.pad(label, around)[None].astype(np.float32)
+        moved = [augmenter.apply(image, np.pad(label, around), np.random.default_rng(seed)) for seed in range(seeds)]
+        return np.stack([np.argwhere(mask).mean(axis=0) - middle for _, mask in moved])
+
+    np.testing.assert_allclose(middles(20, shift=0), 0, atol=1e-3)
+    assert np.abs(middles(200, shift=0, elastic=1).mean(axis=0)).max() < 0.2
+    for around in (0, 40):
+        furthest = np.abs(middles(60, around, shift=0.1, rotate_deg=0, scale=0)).max()
+        assert 0.07 * side < furthest <= 0.1 * side
+
+
+def test_a_larger_slice_fills_the_borders():
+    """Nothing but what the slice holds, where it holds enough; of a smaller one, as if it lay in zeros."""
+    section = AugmentSection(**{**OFF, "flip": 1, "affine": 1, "elastic": 1}, rotate_deg=45)
+    augmenter = Augmenter(section, SIDE)
+    assert 0.4 * SIDE < augmenter.margin <= 0.5 * SIDE
+    around = augmenter.margin
+    large = np.full((2, *[SIDE + 2 * around] * 2), 0.5, np.float16)
+    image, label = example(2)
+    beyond = np.pad(image, ((0, 0), (around, around), (around, around)))
+    for seed in range(20):
+        moved, mask = augmenter.apply(large, np.ones(large.shape[1:], np.uint8), np.random.default_rng(seed))
+        assert moved.shape == (2, SIDE, SIDE)
+        np.testing.assert_allclose(moved, 0.5, rtol=1e-5)
+        assert (mask == 1).all()
+        assert np.array_equal(augmenter.deform(large, np.random.default_rng(seed)), moved)
+        one, other = (
+            augmenter.apply(each, np.pad(label, (each.shape[1] - SIDE) // 2), np.random.default_rng(seed))
+            for each in (image, beyond)
+        )
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("section", [AugmentSection(strength=0), AugmentSection(affine=0, elastic=0)])
+def test_nothing_beyond_the_borders_is_needed_where_nothing_moves(section):
+    assert Augmenter(section, SIDE).margin == 0
+
+
 def test_channels_vary_apart():
     image = np.tile(np.linspace(0.2, 0.8, SIDE, dtype=np.float32), (3, SIDE, 1))
     section = AugmentSection(**{**OFF, "intensity": 1})

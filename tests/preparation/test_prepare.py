@@ -182,6 +182,7 @@ class TestIntensity:
             (np.array([0, 255.0]), NONE, None, "outside.*0 to 255.*rule clip"),
             (np.array([0, np.nan]), NONZERO, None, "not finite"),
             (np.array([0, np.inf]), CLIP, None, "not finite"),
+            (np.float32([-3e38, 3e38]), NONZERO, None, "too far apart.*-3e.38 to 3e.38"),
             (np.array([0, 1.0]), MASKED, None, "no mask.*data.intensity.mask"),
             (np.array([0, 1.0]), MASKED, np.zeros((2, 1, 1), bool), "mask .* is empty"),
             (np.array([0, 1.0]), MASKED, np.ones((1, 1, 1), bool), "another shape"),

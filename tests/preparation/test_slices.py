@@ -7,6 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from segcct.config import AugmentSection
@@ -16,6 +18,8 @@ from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
 from segcct.preparation.training_window import take_window
 from segcct.runtime import pad_to
+from segcct.tasks.segmentation.cycle_loss import CycleMethod
+from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled
 
 STILL = AugmentSection(strength=0)
 
@@ -58,8 +62,8 @@ def three_cases(side: int = 32) -> list[PreparedCase]:
 
 
 def dataset(cases, **changes) -> SliceDataset:
-    settings = {"augment": STILL, "image_size": 32, "seed": 0, "foreground_fraction": 0.5, **changes}
-    return SliceDataset(cases, **settings)
+    options = {"augment": STILL, "image_size": 32, "seed": 0, "foreground_fraction": 0.5, **changes}
+    return SliceDataset(cases, **options)
 
 
 def shown(samples) -> list[tuple[str, int]]:
@@ -121,6 +125,24 @@ def test_foreground_draws_show_their_class_when_the_slice_is_cropped():
     )
     for index in range(30):
         assert data[0, index]["label"].any()
+
+
+def test_corners_are_those_of_the_slice_where_it_is_larger():
+    """A slice of one value stays one, however it is turned; unlabeled ones too, but for windows at the slice's end."""
+    label = np.zeros((2, 400, 400), dtype=np.uint8)
+    label[:, 200, 200] = 1
+    turned = AugmentSection(affine=1, elastic=1, intensity=0, noise=0, blur=0, rotate_deg=45)
+    case = prepared("big", label)
+    labeled = dataset([case], foreground_fraction=1.0, augment=turned)
+    both = WithUnlabeled(labeled, [case], CycleMethod.views)
+    plain = 0
+    for index in range(20):
+        sample = both[0, index]
+        image, unlabeled = sample["image"], sample[UNLABELED]["image"]
+        assert image.shape == unlabeled.shape == (1, 32, 32)
+        assert float(image.max() - image.min()) < 1e-4
+        plain += float(unlabeled.max() - unlabeled.min()) < 1e-4
+    assert plain >= 15
 
 
 def test_share_of_foreground_draws():
@@ -226,6 +248,24 @@ def test_window_crops_pads_and_keeps():
     same, _ = take_window(image[:, :, :20], label[:, :20], 20, rng)
     assert np.array_equal(same, image[:, :, :20])
     assert rng.bit_generator.state == state
+
+
+@settings(max_examples=50)
+@given(
+    shape=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    side=st.integers(1, 20),
+    margin=st.integers(0, 12),
+    seed=st.integers(0, 99),
+)
+def test_a_margin_lies_around_the_same_window(shape, side, margin, seed):
+    numbers = 1 + np.arange(np.prod(shape)).reshape(shape)
+    plain, _ = take_window(numbers[None], numbers, side, np.random.default_rng(seed), wanted=7)
+    image, label = take_window(numbers[None], numbers, side, np.random.default_rng(seed), wanted=7, margin=margin)
+    assert np.array_equal(image[0], label)
+    first = np.argwhere(plain[0])[0]  # in the window, and from its number, in the slice
+    top, left = np.argwhere(numbers == plain[0][tuple(first)])[0] - first + 40 - margin
+    expected = np.pad(numbers, 40)[top : top + side + 2 * margin, left : left + side + 2 * margin]
+    assert np.array_equal(np.pad(label, margin - (len(label) - side) // 2), expected)
 
 
 def test_padding_is_undone_by_its_own_slices():

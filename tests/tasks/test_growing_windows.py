@@ -73,6 +73,42 @@ def test_a_centered_window_holds_a_structure_of_half_its_side_and_all_are_croppe
     assert torch.equal(take_windows(whole, side, 1.0)["image"], part["image"])
 
 
+def test_windows_reach_the_ends_of_long_structures():
+    """Of a vessel of five window sides, and of two small organs in opposite corners, each as often as the other."""
+    vessel = batch(80, 20, [(0, 80, 8, 12)])
+    corners = batch(80, 80, [(0, 6, 0, 6)])
+    corners["label"][0, 72:80, 72:80] = 2
+    torch.manual_seed(0)
+    rows, seen = torch.zeros(80), torch.zeros(3)
+    for _ in range(400):
+        part = take_windows(vessel, 16, 1.0)
+        first = int(part["image"][0, 0, 0, 0]) // 20
+        rows[first : first + 16] += 1
+        assert int(part["label"].sum()) == 16 * 4, "the axis along which it is short is held whole"
+        organs = take_windows(corners, 16, 1.0)["label"].unique()
+        assert organs.tolist() in ([0, 1], [0, 2])
+        seen[organs] += 1
+    assert int(rows.min()) > 10
+    assert abs(int(seen[1]) - 200) < 50
+
+
+@pytest.mark.parametrize("structures", ["label", "structures"])
+def test_centers_of_structures_that_fit_are_drawn_as_ever(structures):
+    """One and the same window for one and the same seed: around the middle of the box, whatever lies in it."""
+    whole = batch(40, 40, [(10, 22, 14, 20), None])
+    whole["label"][0, 25, 29] = 3
+    if structures != "label":
+        whole |= {"structures": whole["label"] > 0, "label": torch.zeros_like(whole["label"])}
+    torch.manual_seed(7)
+    drawn = torch.rand(2, 3)
+    torch.manual_seed(7)
+    part = take_windows(whole, 16, 1.0)["image"][:, 0, 0, 0]
+    middle = torch.tensor([18.0, 22.0])  # of rows 10 to 25 and columns 14 to 29
+    row, column = (middle + (2 * drawn[0, 1:] - 1) * 4 - 8).round().int().tolist()
+    assert divmod(int(part[0]), 40) == (row, column)
+    assert divmod(int(part[1]), 40) == tuple((drawn[1, 1:] * 25).int().tolist())
+
+
 def test_other_windows_are_anywhere():
     torch.manual_seed(0)
     starts = set()

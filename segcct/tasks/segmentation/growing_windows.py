@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 JITTER = 0.25
-"""Largest distance of a window's center from that of the structures, as a fraction of its side."""
+"""Largest distance of a window's center from what it is placed around, as a fraction of its side."""
 
 
 def window_side(windows: Mapping[int, float], progress: float) -> int | None:
@@ -26,12 +26,13 @@ def window_side(windows: Mapping[int, float], progress: float) -> int | None:
 def take_windows(batch: Mapping[str, Any], side: int, centered_fraction: float) -> dict[str, Any]:
     """A square part of each slice, the same of its image, label (B, H, W) and maps; other values stay.
 
-    A fraction `centered_fraction` of the slices with a structure is cropped around the box of their structures, the
-    others anywhere.
+    A fraction `centered_fraction` of the slices with a structure is cropped around the box of their structures; where
+    the box is longer than a window, around a pixel of one of their classes, each as likely, so that no end of a long
+    structure is left out. The others are cropped anywhere.
     Structures are those of the label, unless `structures` (B, H, W) bool tells which ones to go by.
     Drawn by torch's generator, which the loop seeds for each batch.
     """
-    structures = batch["structures"] if "structures" in batch else batch["label"] > 0
+    structures = batch["structures"] if "structures" in batch else batch["label"]
     height, width = structures.shape[-2:]
     places = [_place(each, side, centered_fraction) for each in structures.cpu()]
 
@@ -46,19 +47,31 @@ def take_windows(batch: Mapping[str, Any], side: int, centered_fraction: float) 
 
 def _place(structures: Tensor, side: int, centered_fraction: float) -> tuple[int, int]:
     """First row and column of a window in a slice (H, W)."""
-    drawn = torch.rand(3)
-    centered = bool(drawn[0] < centered_fraction) and bool(structures.any())
-    top, left = (
-        _start(structures.any(dim=1 - axis), side, float(drawn[1 + axis]), centered=centered) for axis in range(2)
-    )
+    centered, *drawn = torch.rand(3).tolist()
+    furthest = [max(0, length - side) for length in structures.shape]
+    pixels = structures.nonzero()  # (N, 2)
+    if not len(pixels) or centered >= centered_fraction:
+        top, left = (min(most, int(each * (most + 1))) for each, most in zip(drawn, furthest, strict=True))
+        return top, left
+    starts = [
+        round(middle + (2 * each - 1) * JITTER * side - side / 2)
+        for each, middle in zip(drawn, _middle(structures, pixels, side), strict=True)
+    ]
+    top, left = (min(most, max(0, start)) for start, most in zip(starts, furthest, strict=True))
     return top, left
 
 
-def _start(hit: Tensor, side: int, drawn: float, *, centered: bool) -> int:
-    """First index of a window along an axis, of whose indices `hit` holds structures."""
-    furthest = max(0, len(hit) - side)
-    if not centered:
-        return min(furthest, int(drawn * (furthest + 1)))
-    at = hit.nonzero()
-    middle = (float(at[0]) + float(at[-1]) + 1) / 2 + (2 * drawn - 1) * JITTER * side
-    return min(furthest, max(0, round(middle - side / 2)))
+def _middle(structures: Tensor, pixels: Tensor, side: int) -> list[float]:
+    """Row and column that a window is placed around, of a slice whose structures are these pixels (N, 2)."""
+    first, stop = pixels.amin(dim=0), pixels.amax(dim=0) + 1
+    middle, longer = (first + stop) / 2, stop - first > side  # (2,)
+    if longer.any():
+        drawn = torch.rand(2).tolist()
+        classes = structures[pixels[:, 0], pixels[:, 1]]  # (N,)
+        of_class = pixels[classes == _item(classes.unique(), drawn[0])]
+        middle = torch.where(longer, _item(of_class, drawn[1]) + 0.5, middle)
+    return [float(each) for each in middle]
+
+
+def _item(items: Tensor, drawn: float) -> Tensor:
+    return items[int(drawn * len(items))]

@@ -20,7 +20,8 @@ UNLABELED = "unlabeled"
 """Key of the unlabeled part of a batch."""
 
 Views = Callable[[np.ndarray, Augmenter, np.random.Generator], dict[str, np.ndarray]]
-"""(C, S, S) in [0, 1] -> the views of it that a method needs, (C, S, S) each; `image` is the one that is segmented."""
+"""(C, h, w) in [0, 1], as the augmenter takes it -> the views of it that a method needs, (C, S, S) each; `image` is the
+one that is segmented."""
 
 
 class UnlabeledMethod(Protocol):
@@ -62,8 +63,9 @@ class WithUnlabeled(Dataset[Any]):
         number = int(np.searchsorted(self.starts, drawn, side="right")) - 1
         case, position = self.cases[number], drawn - int(self.starts[number])
         empty = np.zeros(case.image.shape[2:], dtype=np.uint8)
-        image, _ = take_window(case.image[position], empty, self.labeled.image_size, rng)
-        views = self.views(image, self.labeled.augmenter, rng)
+        augmenter = self.labeled.augmenter
+        image, _ = take_window(case.image[position], empty, self.labeled.image_size, rng, margin=augmenter.margin)
+        views = self.views(image, augmenter, rng)
         unlabeled = {name: torch.from_numpy(case.standardize(view)) for name, view in views.items()}
         unlabeled["position"] = torch.from_numpy(slice_positions(len(case.image))[position : position + 1])
         return {**self.labeled[place], UNLABELED: unlabeled}
