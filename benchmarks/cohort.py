@@ -274,13 +274,14 @@ def kill_and_continue(of: str, predict: Arguments, output: Path, whole: dict[str
 def kill_often(of: str, kills: int, seed: int, folder: Path) -> list[str]:
     """Kill N predictions, print a line for each, and return all problems."""
     model, source = write_model(folder, "cct_unet_t", SIDE), write_images(folder / "images", KILLED_IMAGES)
-    seconds_of([predicting(model, source, folder / "whole")])
-    whole = {file.name: file.read_bytes() for file in (folder / "whole").glob("*.png")}
-    with KILLED[of](predicting(model, source, folder / "undisturbed")) as (process, _):
-        wait_for_cases(process, folder / "undisturbed")
+    with KILLED[of](predicting(model, source, folder / "whole")) as (process, _):
+        wait_for_cases(process, folder / "whole")
         began = time.monotonic()
-        process.communicate()
+        said = process.communicate()[1]
         seconds = time.monotonic() - began
+        if process.returncode:
+            raise RunError(said.decode())
+    whole = {file.name: file.read_bytes() for file in (folder / "whole").glob("*.png")}
     moments, wrong = random.Random(seed), []
     for number in range(kills):
         after_s, output = moments.uniform(0, seconds), folder / f"killed_{number}"

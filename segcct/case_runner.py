@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -10,10 +11,11 @@ from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExec
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from segcct.errors import WorkerError, describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
+from segcct.errors import WorkerError, describe_failure, is_foreseen, kind_of, of_case, show_traceback, traceback_of
 from segcct.files.disk_space import is_full
 from segcct.hardware.memory import peak_memory_mb
 from segcct.plurals import counted
@@ -48,7 +50,7 @@ class Done(Generic[Value]):
 
 @dataclass(frozen=True)
 class Failed:
-    """A case that could not be processed, with a line for each reason."""
+    """A case that could not be processed, with a line for each reason; `failures` adds which case it is."""
 
     name: str
     reasons: tuple[str, ...]
@@ -154,8 +156,9 @@ def attempt(work: Callable[[Input], Value], job: CaseJob[Input]) -> CaseOutcome[
 
 
 def failures(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
-    """The reasons why cases failed."""
-    return [reason for outcome in outcomes if isinstance(outcome, Failed) for reason in outcome.reasons]
+    """The reasons why cases failed, each with the name of its case."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    return [of_case(each.name, reason) for each in failed for reason in each.reasons]
 
 
 def skipped(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
@@ -178,21 +181,48 @@ def _in_threads(calls: Calls, workers: int) -> Iterator[CaseOutcome[Any]]:
 
 
 def _in_processes(calls: Calls, workers: int) -> Iterator[CaseOutcome[Any]]:
-    # Spawned, not forked: a fork copies the locks of threads that other libraries may hold.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    return pooled(calls, pool, lambda: 2 * workers)
+    return pooled(calls, ProcessPool(workers), lambda: 2 * workers)
 
 
 BACKENDS: dict[str, Backend] = {"serial": _serial, "threads": _in_threads, "processes": _in_processes}
 """Ways to run the calls; others may be added."""
 
 
+class ProcessPool(ProcessPoolExecutor):
+    """Processes that Ctrl-C ends without a word, also while they start; the one that waits for them says it.
+
+    They are spawned, not forked: a fork copies the locks of threads that other libraries may hold.
+    """
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, multiprocessing.get_context("spawn"), _end_in_silence)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As of any executor. It may start a process, which inherits that Ctrl-C waits until it is ready."""
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().submit(fn, *args, **kwargs)
+        resource_tracker.ensure_running()  # which would let Ctrl-C through again if it were started with the first
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_in_silence() -> None:
+    """What a process of a `ProcessPool` does first."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as for a command in the background of a script
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     parts = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
     if job.alias is None:
-        reasons = tuple(describe_failure(part, job.id) for part in parts)
+        reasons = tuple(describe_failure(part) for part in parts)
     else:
-        reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json says which case it is" for part in parts)
+        reasons = tuple(f"{kind_of(part)}; sources.json says which case it is" for part in parts)
     foreseen = all(is_foreseen(part) for part in parts)
     shown = "" if foreseen else traceback_of(error, messages=job.alias is None)
     return Failed(job.name, reasons, kind_of(parts[0]), shown)
@@ -217,12 +247,12 @@ def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[Ca
             if dead:
                 return Skipped(job.name, WorkerError.kind)
             dead = True
-            where = f"{WorkerError.kind}, while working on case {job.name} or one next to it"
+            where = f"{WorkerError.kind}, while working on this case or one next to it"
             return Failed(job.name, (f"{where}. It may have run out of memory: use fewer workers",), WorkerError.kind)
         except WorkerError as error:
             # What was found may name files.
             told = error if job.alias is None else WorkerError(error.kind, remedy=error.remedy)
-            return Failed(job.name, (f"{job.name}: {told}",), error.kind)
+            return Failed(job.name, (str(told),), error.kind)
         except Exception as error:  # such as a result that cannot be pickled
             return _failed(job, error)
 

@@ -10,6 +10,7 @@ import select
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TextIO, cast
 
 from segcct.commands import build_parser
@@ -19,6 +20,7 @@ from segcct.errors import (
     TOO_LITTLE_MEMORY,
     PluginError,
     SegcctError,
+    did_you_mean,
     is_out_of_memory,
     reason_of,
     show_tracebacks,
@@ -35,6 +37,7 @@ _ROOT = re.compile(r"(?<![\w./-])data\.root\b")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 expected failure, 2 wrong usage, 130 interrupted, 141 ended before it was
     done because nobody reads its output."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a command
@@ -48,15 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         parser.exit(2, parser.format_help())
+    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+        meant = did_you_mean(arguments[0].strip("-"), ("help", "version"), prefix="--") or "Options follow the command"
+        parser.error(f"no option {arguments[0]} before the command. {meant}")
     parsed, rest = parser.parse_known_args(arguments)
-    unknown = _unknown_arguments(rest) if parsed.takes_keys else rest
-    if unknown:
-        hint = " (configuration keys look like --train.epochs)" if parsed.takes_keys else ""
-        parser.error(f"{parsed.command} has no option {unknown[0]}{hint}; see segcct {parsed.command} --help")
+    if rest and not parsed.takes_keys:
+        parser.error(f"unexpected argument {rest[0]}; see segcct {parsed.command} --help")
     parsed.keys = rest
     show_tracebacks(parsed.debug)
     with redirect_stdout(_safe(sys.stdout)), redirect_stderr(_safe(sys.stderr)):
         return _run(parsed)
+
+
+def _open_closed_streams() -> None:
+    """Python has no stream where the shell has closed it (`2>&-`); the next file to be opened would get its number, and
+    with it what libraries print there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _safe(stream: TextIO) -> TextIO:
@@ -83,18 +95,11 @@ def _run(parsed: argparse.Namespace) -> int:
             raise
         print(f"segcct {parsed.command}: {line}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"\nsegcct {parsed.command}: interrupted{how_to_continue(parsed)}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        said = "; ".join(["interrupted", *getattr(interrupt, "__notes__", ())])  # see `continuable`
+        print(f"\nsegcct {parsed.command}: {said}", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def how_to_continue(parsed: argparse.Namespace) -> str:
-    """How the rest of a cohort is done after an interruption; empty for commands that write no masks."""
-    if not hasattr(parsed, "continue_") or parsed.status or getattr(parsed, "dry_run", False):
-        return ""
-    given = "--continue in place of --overwrite" if parsed.overwrite else "--continue"
-    return f"; the same command with {given} does the rest"
 
 
 def _is_unread() -> bool:
@@ -104,13 +109,6 @@ def _is_unread() -> bool:
     output = select.poll()
     output.register(_STDOUT, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
-
-
-def _unknown_arguments(words: Sequence[str]) -> list[str]:
-    """Flags that are no configuration keys: those have a dot, or are a section given whole, `--train {epochs: 3}`."""
-    flags = [place for place, word in enumerate(words) if word.startswith("--") and "." not in word]
-    whole = {place for place in flags if "={" in words[place] or "".join(words[place + 1 : place + 2])[:1] == "{"}
-    return [words[place] for place in flags if place not in whole]
 
 
 def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:

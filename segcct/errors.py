@@ -185,7 +185,7 @@ TOO_LITTLE_MEMORY = _LITTLE_MEMORY + LOWER_BATCH_SIZE
 _debug = False
 
 
-def show_tracebacks(show: bool) -> None:
+def show_tracebacks(show: bool) -> None:  # noqa: FBT001 - its name says what it sets
     """Set whether `show_traceback` prints (`--debug`)."""
     global _debug
     _debug = show
@@ -220,25 +220,29 @@ def show_traceback(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def failure_of(error: Exception, case_id: str) -> str:
+def failure_of(error: Exception) -> str:
     """As `describe_failure`; also shows the traceback of a bug, where `--debug` asks for it."""
     show_traceback("" if is_foreseen(error) else traceback_of(error))
-    return describe_failure(error, case_id)
+    return describe_failure(error)
 
 
-def describe_failure(error: Exception, case_id: str) -> str:
-    """Why one case of many failed, in one line. An unexpected failure is called a bug, with how to report it."""
-    if isinstance(error, SegcctError):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{case_id}: {reason_of(error)}"
+def describe_failure(error: Exception) -> str:
+    """Why one case of many failed, in one line; `of_case` adds which. An unexpected failure is called a bug, with how
+    to report it."""
+    if isinstance(error, SegcctError | OSError):
+        return reason_of(error)
     if is_out_of_memory(error):
-        return f"{case_id}: {TOO_LITTLE_MEMORY}"
+        return TOO_LITTLE_MEMORY
     text = _in_short(error)
     return (
-        f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "
-        "report it with the traceback that --debug shows"
+        f"unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please report it "
+        "with the traceback that --debug shows"
     )
+
+
+def of_case(name: str, reason: str) -> str:
+    """The line of a list that says why a case failed. It begins with the case's name, as some errors do already."""
+    return reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
 
 
 def did_you_mean(name: str, valid: Iterable[str], *, prefix: str = "", n: int = 1) -> str | None:

@@ -17,7 +17,7 @@ _names_files: ContextVar[bool] = ContextVar("names_files", default=True)
 
 
 @contextmanager
-def without_names(wanted: bool = True) -> Iterator[None]:
+def without_names(*, wanted: bool = True) -> Iterator[None]:
     """`names_files` is off in this block and thread, if that is wanted: the names of files can identify patients."""
     token = _names_files.set(not wanted and names_files())
     try:
@@ -33,7 +33,17 @@ def names_files() -> bool:
 
 def say(text: str) -> None:
     """One line on stderr, in place of a progress bar."""
-    print(("\x1b[K" if sys.stderr.isatty() else "") + for_terminal(text), file=raw(sys.stderr), flush=True)
+    _write(("\x1b[K" if sys.stderr.isatty() else "") + for_terminal(text) + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to stderr. A terminal that is gone, or a log on a full disk, ends no work of hours; a closed pipe does."""
+    try:
+        print(text, end="", file=raw(sys.stderr), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def duration(seconds: float) -> str:
@@ -64,6 +74,6 @@ class Progress:
         rest = f", {duration(elapsed / done * (total - done))} left" if 0 < done < total else ""
         line = f"{self.label}: {done}/{total} in {duration(elapsed)}{rest}"
         if self.terminal:
-            print(f"\r\x1b[K{for_terminal(line)}", end="\n" if finished else "\r", file=raw(sys.stderr), flush=True)
+            _write(f"\r\x1b[K{for_terminal(line)}" + ("\n" if finished else "\r"))
         else:
             say(line)

@@ -100,6 +100,14 @@ class RunFolder:
                 remedy="Start again with --config, under another --run.name or after deleting the folder",
             )
 
+    def how_to_continue(self) -> str:
+        """What can be done after an interruption; empty where the folder was not begun."""
+        if self.last.is_file() or FoldsFolder.is_at(self.path):
+            return f"continue with --resume {shlex.quote(str(self.path))}"
+        if self.config.is_file() or self.splits.is_file():
+            return f"no epoch has ended, so nothing can be resumed: delete {self.path} to start again"
+        return ""
+
     def write_text(self, file: Path, text: str) -> None:
         """Write one of the run's files atomically, for its owner alone: it may name patients, or their paths."""
         with atomic_path(file, private=True) as temporary:

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ CROP_MARGIN_PIXELS, CROP_MARGIN_SLICES = 4, 1
 NO_SPACING = "segcct: voxel size unknown"
 """Start of the description in headers of files that hold no voxel size."""
 _PERCENTILE_VOXELS, _MOMENT_VOXELS, _COUNTED_VOXELS = 4_000_000, 2**20, 2**22
+_ELSEWHERE = "name a file in a folder that has room and that you may write to"
 _PIXELS_PER_BATCH = 2**20
 """16 slices of 256 by 256."""
 
@@ -70,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise RunnerError(f"{chosen.output}: exists already: name another file for the mask, or add --overwrite")
         if not chosen.output.parent.is_dir():
             raise RunnerError(f"{chosen.output.parent}: no such folder for the mask")
+        if not os.access(chosen.output.parent, os.W_OK):
+            raise RunnerError(f"{chosen.output.parent}: the mask cannot be written there: {_ELSEWHERE}")
         pool = ThreadPoolExecutor(2)
         try:
             reading = [pool.submit(Scan.load, file) for file in chosen.scans]  # while the model is loaded
@@ -248,15 +252,21 @@ class Scan:
         return cls(array.reshape((*array.shape[:3], 1)[:3]), affine, spacing, image.header)
 
     def save(self, mask: np.ndarray, file: str | Path) -> None:
-        """Write a mask (X, Y, Z) on this scan's grid, with its header; atomically, so that no partial file is left."""
+        """Write a mask (X, Y, Z) on this scan's grid, with its header; atomically, so that no partial file is left.
+        Raises `RunnerError` where it cannot be written."""
         file, header = Path(file), header_on_grid(self.header, mask)
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         temporary = file.with_name(f".part-{os.getpid()}-{file.name}")
         try:
             nib.save(kind(mask.reshape(header.get_data_shape()), None, header), temporary)  # type: ignore
             temporary.replace(file)
+        except OSError as error:
+            raise RunnerError(
+                f"{file}: the mask cannot be written ({error.strerror or error}): {_ELSEWHERE}"
+            ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # in a read-only folder there is none
+                temporary.unlink(missing_ok=True)
 
 
 def header_on_grid(source: Any, array: np.ndarray) -> Any:

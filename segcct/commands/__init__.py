@@ -9,6 +9,7 @@ from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
 from segcct.commands.export_model import add_export
 from segcct.commands.list_models import add_models
+from segcct.commands.parser import CommandParser
 from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_report
 from segcct.commands.push import add_bundle, add_push
 from segcct.commands.run_demo import add_demo
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"segcct {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=CommandParser)
     for command in COMMANDS:
         command(commands)
     return parser

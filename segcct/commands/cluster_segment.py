@@ -17,7 +17,7 @@ from segcct.cluster import (
     TOLERANCE,
 )
 from segcct.cluster.cluster_options import background, number_of_clusters
-from segcct.commands.cohort_options import add_cohort_options
+from segcct.commands.cohort_options import add_cohort_options, continuable
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -36,6 +36,8 @@ from segcct.tasks.task import Outcome
 if TYPE_CHECKING:
     from segcct.case_runner import Backend
     from segcct.cluster.cluster_run import Clustering
+    from segcct.datasets.case import Case
+    from segcct.predictions.prediction_request import Request
 
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
 _FITTED = _METHODS[:3]
@@ -171,16 +173,32 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         )
         if arguments.status:
             return Outcome(str(run.status()))
-        with outcomes_after(arguments.output, wanted=arguments.engine == "spark"):
+        with continuable(arguments), outcomes_after(arguments.output, wanted=arguments.engine == "spark"):
             predictions = run.write(existing_of(overwrite=arguments.overwrite, continue_=arguments.continue_))
     if predictions.problem:
         raise DataError(predictions.problem)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"
-    labeled_patients = {case.patient for case in run.request.cases if case.label}
-    if arguments.anonymize or len(labeled_patients) < 2:  # which assign-clusters refuses
+    labeled = [case for case in run.request.cases if case.label]
+    if arguments.anonymize or len({case.patient for case in labeled}) < 2:  # which assign-clusters refuses
         return Outcome(wrote)
     folders = ("--prediction", arguments.output, "--reference", arguments.input)
-    return Outcome(wrote, ("assign-clusters", *folders, "--output", arguments.output.parent / "classes"))
+    given = ("--output", arguments.output.parent / "classes", *_scheme_to_name(run.request, labeled[0]))
+    return Outcome(wrote, ("assign-clusters", *folders, *given))
+
+
+def _scheme_to_name(request: Request, labeled: Case) -> Sequence[str]:
+    """What assign-clusters needs in addition where labels hold other values than their names promise."""
+    from segcct.datasets.layouts import scheme_of
+    from segcct.errors import LabelError, SegcctError
+    from segcct.predictions.prediction_request import load_case
+
+    try:
+        load_case(request, labeled, scheme_of(request.data), with_label=True)
+    except LabelError:
+        return ("--scheme", "CONFIG")
+    except SegcctError:  # which assign-clusters reports
+        pass
+    return ()
 
 
 def _clustering(arguments: argparse.Namespace, backend: Backend | None) -> Clustering:

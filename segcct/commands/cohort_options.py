@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from segcct.option_types import non_negative_int
 
@@ -34,6 +36,18 @@ def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExc
     )
     add_max_failures(parser)
     return planning
+
+
+@contextmanager
+def continuable(arguments: argparse.Namespace, *, when: bool = True) -> Iterator[None]:
+    """For the work of a command that has --continue: notes with a Ctrl-C how the rest is done, when it can be."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if when:
+            given = "--continue in place of --overwrite" if arguments.overwrite else "--continue"
+            interrupt.add_note(f"the same command with {given} does the rest")
+        raise
 
 
 def add_max_failures(parser: argparse.ArgumentParser) -> None:

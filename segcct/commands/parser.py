@@ -3,23 +3,73 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, did_you_mean
 from segcct.hardware.precision_names import PRECISIONS
 from segcct.option_types import positive_int
 
 if TYPE_CHECKING:
+    from segcct.config import Experiment
     from segcct.inference.inference_choices import BackendName, ProtocolName, ViewsName
     from segcct.inference.inference_settings import InferenceSettings
     from segcct.spark.spark_cases import SparkEngine
     from segcct.tasks.task import Outcome
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 """Where a command is registered."""
+_OPTION = re.compile(r"--\S+|-[^\W\d]\S*")
+"""A word that is an option: `-1` is a number."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that refuses an unknown option before it asks for a missing one, and names the one that was meant."""
+
+    takes_keys = False
+    """Configuration keys are options, too: they have a dot, or are a section given whole, `--train {epochs: 3}`."""
+    config: Callable[[], type[Experiment]] | None = None
+    """Imports the configuration that has these keys; None where a file names it."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it. Ends the program with exit code 2 where a word is no option."""
+        words = list(sys.argv[1:] if args is None else args)
+        unknown = self._unknown_option(words)
+        if unknown is not None and not {"-h", "--help"} & set(words):
+            self.exit(2, f"{self.prog}: error: no option {unknown}{self._hint(unknown)} See {self.prog} --help\n")
+        return super().parse_known_args(words, namespace)
+
+    def _unknown_option(self, words: Sequence[str]) -> str | None:
+        """The first of these words that is neither an option nor a configuration key."""
+        words = list(itertools.takewhile(lambda word: word != "--", words))
+        for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+            flag, _, value = word.partition("=")
+            is_key = self.takes_keys and ("." in flag or flag[:2] != "--" or (value or following)[:1] == "{")
+            if _OPTION.fullmatch(flag) and flag not in self._option_string_actions and not is_key:
+                return flag
+        return None
+
+    def _hint(self, unknown: str) -> str:
+        """The option or key that is most similar."""
+        name = unknown.strip("-")
+        names = [
+            flag.removeprefix("--")
+            for flag, action in self._option_string_actions.items()
+            if flag.startswith("--") and action.help != argparse.SUPPRESS
+        ]
+        longer = [each for each in names if each.startswith(name)]  # argparse's abbreviations, which are off
+        if meant := did_you_mean(longer[0] if longer else name, names, prefix="--"):
+            return f". {meant}"
+        if self.config is not None:
+            from segcct.config.config_keys import keys, nearest
+
+            return f". Nearest valid key: --{nearest(name, [key.name for key in keys(self.config())])}."
+        return " (configuration keys look like --data.root)." if self.takes_keys else "."
 
 
 def add_command(
@@ -29,21 +79,23 @@ def add_command(
     help: str,
     *,
     takes_keys: bool = False,
-    keys_help: Callable[[], str] | None = None,
-) -> argparse.ArgumentParser:
-    """Register a command with --debug; `takes_keys` lets --section.key value pairs through to it."""
+    config: Callable[[], type[Experiment]] | None = None,
+) -> CommandParser:
+    """Register a command with --debug; `takes_keys` lets --section.key value pairs through to it, as does `config`,
+    which imports the configuration that has these keys."""
     parser = commands.add_parser(
         name,
         help=help,
         description=help[:1].upper() + help[1:] + ".",
         allow_abbrev=False,
-        add_help=keys_help is None,
+        add_help=config is None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    if keys_help is not None:
-        parser.add_argument("-h", "--help", action=_HelpWithKeys, keys_help=keys_help)
+    parser.takes_keys, parser.config = takes_keys or config is not None, config
+    if config is not None:
+        parser.add_argument("-h", "--help", action=_HelpWithKeys, config=config)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an expected failure")
-    parser.set_defaults(run=run, takes_keys=takes_keys, parser=parser)
+    parser.set_defaults(run=run, takes_keys=parser.takes_keys, parser=parser)
     return parser
 
 
@@ -211,11 +263,13 @@ def print_outcome(outcome: Outcome) -> None:
 class _HelpWithKeys(argparse.Action):
     """--help that lists the configuration keys, which are imported only then."""
 
-    def __init__(self, option_strings: list[str], dest: str, keys_help: Callable[[], str]) -> None:
+    def __init__(self, option_strings: list[str], dest: str, config: Callable[[], type[Experiment]]) -> None:
         super().__init__(option_strings, dest, nargs=0, help="show this help, with every configuration key")
-        self.keys_help = keys_help
+        self.config = config
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.epilog = self.keys_help()
+        from segcct.config.settings import describe
+
+        parser.epilog = "configuration keys, each as --key VALUE:\n" + describe(self.config())
         parser.print_help()
         parser.exit()

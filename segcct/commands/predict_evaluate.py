@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.cohort_options import add_cohort_options, add_max_failures
+from segcct.commands.cohort_options import add_cohort_options, add_max_failures, continuable
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -208,9 +208,8 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
     if not arguments.status:
         _begin(engine)
     options = _predict_options(arguments, engine)
-    if "--continue" not in task.options("predict"):
-        del arguments.continue_  # which an interruption would propose
-    return predict(arguments.model, arguments.input, arguments.output, options)
+    with continuable(arguments, when=options.only is None and "--continue" in task.options("predict")):
+        return predict(arguments.model, arguments.input, arguments.output, options)
 
 
 def _predict_options(arguments: argparse.Namespace, engine: SparkEngine | None) -> PredictOptions:
@@ -218,11 +217,16 @@ def _predict_options(arguments: argparse.Namespace, engine: SparkEngine | None) 
 
     return PredictOptions(
         settings=_settings(arguments),
-        masks=MaskOptions(arguments.format, arguments.keep_largest, arguments.probabilities, arguments.anonymize),
+        masks=MaskOptions(
+            mask_format=arguments.format,
+            keep_largest=arguments.keep_largest,
+            probabilities=arguments.probabilities,
+            anonymize=arguments.anonymize,
+        ),
         quality=not arguments.no_quality,
         split=arguments.split,
         existing=existing_of(overwrite=arguments.overwrite, continue_=arguments.continue_),
-        cohort=CohortOptions(arguments.shard, arguments.max_failures, engine),
+        cohort=CohortOptions(shard=arguments.shard, max_failures=arguments.max_failures, engine=engine),
         only="status" if arguments.status else "dry-run" if arguments.dry_run else None,
     )
 
@@ -271,7 +275,7 @@ def _report(arguments: argparse.Namespace) -> Outcome:
 
     report = _checked_function(task_of_evaluation(arguments.evaluation), "report", arguments.evaluation, arguments)
     refuse_unused(arguments, [(arguments.picture is None, "without a --picture", ("case", "channel"))])
-    options = ReportOptions(arguments.picture, arguments.case, arguments.channel)
+    options = ReportOptions(picture=arguments.picture, case=arguments.case, channel=arguments.channel)
     return report(arguments.evaluation, arguments.output, options)
 
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def add_train(commands: Commands) -> None:
     """A training of each task."""
     for row in TASKS.values():
-        parser = add_command(
-            commands, row.command, partial(_train, row), row.help, takes_keys=True, keys_help=partial(_keys, row)
-        )
+        parser = add_command(commands, row.command, partial(_train, row), row.help, config=row.load_config)
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
         which.add_argument("--resume", type=Path, metavar="RUN", help="continue this run folder")
@@ -32,12 +30,6 @@ def add_train(commands: Commands) -> None:
             "length or budget, and evaluate the masks or classes of the cases that they held out",
         )
         parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
-
-
-def _keys(row: TaskRow) -> str:
-    from segcct.config.settings import describe
-
-    return "configuration keys, each as --key VALUE:\n" + describe(row.load_config())
 
 
 def _train(row: TaskRow, arguments: argparse.Namespace) -> Outcome | None:

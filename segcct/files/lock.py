@@ -54,11 +54,15 @@ def exclusive(
         most_s: seconds to wait for the lock before it is refused.
 
     Raises:
-        RunError: another process, or this one, holds it; names process, machine and time.
+        RunError: another process, or this one, holds it; names process, machine and time. Or the folder is a link to
+            one that is not there.
         OSError: the folder cannot be written to, or the lock is another user's (a `StorageError`, which says so).
     """
     began, announced = time.monotonic(), False
     made = [each for each in (file.parent, *file.parent.parents) if not each.exists()]  # the innermost first
+    if file.parent.is_symlink() and not file.parent.exists():  # such as to a disk that is not mounted
+        found = f"a link to {file.parent.readlink()}, which is not there"
+        raise RunError("is not a folder", file=file.parent, found=found, remedy="Make that folder, or choose another")
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         while (descriptor := _acquire(file)) is None:
@@ -145,7 +149,8 @@ def _acquire(file: Path) -> int | None:
 
 def _sign(file: Path, descriptor: int) -> None:
     """Write into a lock who holds it, for those who find it held; in a folder of a group, let its members open it."""
-    entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
+    since = datetime.now().astimezone().isoformat(" ", "seconds")  # another machine, or container, has other local time
+    entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     if sys.platform != "win32":
         with suppress(OSError):  # another user's
             os.fchmod(descriptor, 0o600 | file.parent.stat().st_mode & 0o666)
@@ -214,7 +219,7 @@ def _owner(file: Path) -> str:
 
 
 def _entry(file: Path) -> str | None:
-    """`process 4711 on ward3, since 2026-11-28 22:40:01`, as the lock says; None where it does not."""
+    """`process 4711 on ward3, since 2026-11-28 22:40:01+01:00`, as the lock says; None where it does not."""
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
         return f"process {int(entry['pid'])} on {entry['host']}, since {entry['since']}"

@@ -85,13 +85,19 @@ def inspect_folder(folder: str | Path) -> Findings:
 
 
 def data_section_of(folder: Path) -> DataSection:
-    """How the scans of a folder are read, as `segcct init` would, by their names; labels keep their own values. Folders
-    below it that cannot be read count as empty.
+    """How the scans of a folder are read, as `segcct init` would, by their names; labels keep their own values, in the
+    scheme that the names promise, or the classes that the dataset names. Folders below it that cannot be read count as
+    empty.
 
     Raises:
         DataError: as `inspect_folder`.
     """
-    return _by_names(folder, FolderTree(folder, strict=False))[1]
+    naming, draft, _ = _by_names(folder, FolderTree(folder, strict=False))
+    if naming.scheme is not None:
+        return draft.model_copy(update={"scheme": naming.scheme})
+    if naming.classes:
+        return draft.model_copy(update={"scheme": "custom", "labels": dict(naming.classes)})
+    return draft
 
 
 def _by_names(root: Path, tree: FolderTree) -> tuple[Naming, DataSection, Found]:

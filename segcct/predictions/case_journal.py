@@ -89,13 +89,6 @@ class Journal:
                     rows[str(row.pop("case"))] = row
         return rows
 
-    def wrote(self, file: Path) -> bool:
-        """Whether a file of the folder was written since the call began, by whatever process."""
-        try:
-            return file.stat().st_mtime_ns >= self._claim.stat().st_mtime_ns
-        except FileNotFoundError:
-            return False
-
     def holder(self, *, unknown: str | None = None) -> str | None:
         """The process that the call runs in, in words; None where it has ended, `unknown` as `lock.holder`."""
         return holder(self._lock, unknown=unknown)

@@ -9,7 +9,7 @@ from typing import Any
 
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import unread_places
-from segcct.errors import items
+from segcct.errors import items, of_case
 from segcct.plurals import counted
 from segcct.predictions.case_journal import journals_in
 from segcct.predictions.finished_cases import finished_cases
@@ -50,17 +50,12 @@ class FolderStatus:
         ]
         lines += [f"{process} predicts {counted(cases, 'case')} of them" for process, cases in self.processes]
         if self.failed:
-            lines.append("failed:" + items([_named(name, reason) for name, reason in self.failed.items()]))
+            lines.append("failed:" + items([of_case(name, reason) for name, reason in self.failed.items()]))
         if self.missing:
             lines.append("missing:" + items(self.missing, most=_MOST_NAMED))
         if self.unread:
             lines.append(self.unread)
         return "\n".join(lines)
-
-
-def _named(name: str, reason: str) -> str:
-    """A reason with the name of its case, which some reasons begin with."""
-    return reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
 
 
 def folder_status(

@@ -144,9 +144,9 @@ class MaskFolder:
             tracked = TrackedWork(work, journal, self._suffixes, self.tables)
             run = partial(run_cases, output=self.path, max_failures=max_failures, progress=progress)
             try:
-                for outcome in run(jobs, tracked, backend=backend, workers=workers):
+                for outcome, job in zip(run(jobs, tracked, backend=backend, workers=workers), jobs, strict=False):
                     outcomes.append(outcome)
-                    _note(index, outcome)
+                    _note(index, outcome, job.input)
             finally:
                 outcomes, unwritten = self._finish(index, journal, outcomes)
         unread = unread_places(self.request.unread, named=not self.request.anonymize)
@@ -171,7 +171,7 @@ class MaskFolder:
             cases = dict(sorted(cases.items()))
         index.names = cases.keys()
         earlier = self._earlier_entries(index)
-        jobs = [FolderCase(name, case, earlier.get(name)) for name, case in cases.items()]
+        jobs = [FolderCase.of(self.path, name, case, earlier.get(name)) for name, case in cases.items()]
         masks = self._masks_in_the_way(cases, index)
         _refuse_two(index, cases)
         self._refuse_foreign(masks, index)
@@ -262,9 +262,10 @@ class MaskFolder:
         return outcomes, ""
 
 
-def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
-    """Take the row of a case into the index, and that of a failure into the journal."""
-    if isinstance(outcome, Skipped) or (isinstance(outcome, Failed) and _keeps_mask(index, outcome.name)):
+def _note(index: Index, outcome: CaseOutcome[PredictedCase], job: FolderCase) -> None:
+    """Take the row of a case into the index, and that of a failure into the journal. A finished case that failed keeps
+    its row where it keeps its mask, as `TrackedWork` leaves it."""
+    if isinstance(outcome, Skipped) or (isinstance(outcome, Failed) and job.keeps_mask(index.folder)):
         return
     row = index.rows[outcome.name] = outcome.value.row() if isinstance(outcome, Done) else failed_row(outcome)
     if not row["files"]:
@@ -275,14 +276,6 @@ def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
         with suppress(OSError):  # a full disk, which is reported elsewhere
             index.journal.add(outcome.name, row)
     index.outdated.add(outcome.name)
-
-
-def _keeps_mask(index: Index, name: str) -> bool:
-    """Whether a case that failed still has the mask of the call that finished it, as `TrackedWork` leaves it; its row
-    then stays too."""
-    entry, journal = index.cases[name], index.journal
-    mask = index.folder / entry["mask"]
-    return bool(entry.get("digest")) and mask.is_file() and journal is not None and not journal.wrote(mask)
 
 
 def _with_finished(

@@ -23,6 +23,9 @@ from segcct.predictions.case_files import remove_files
 from segcct.predictions.case_journal import Journal
 from segcct.predictions.case_tables import Rows
 
+FileIdentity = tuple[int, int]
+"""Size and time of modification (ns), the same on all machines that see a file; of one that takes its place, others."""
+
 
 class Span(NamedTuple):
     """When a case was worked on."""
@@ -83,9 +86,27 @@ class FolderCase(NamedTuple):
     name: str
     """Of its mask."""
     case: Case
-    earlier: Mapping[str, Any] | None = None
+    earlier: Mapping[str, Any] | None
     """Its entry in predictions.json, if that says that it was finished by the same model under the same settings. One
     without digests is of a mask that stays only until another takes its place."""
+    stood: Mapping[str, FileIdentity]
+    """Its files, relative to the folder, as they were when the call began. Others were written by this call: no clock
+    tells that, for it may have been wrong before, or is another machine's."""
+
+    @classmethod
+    def of(cls, folder: Path, name: str, case: Case, earlier: Mapping[str, Any] | None) -> FolderCase:
+        """As a call finds it when it begins."""
+        files = () if earlier is None else (earlier["mask"], *earlier["files"])
+        stood = {file: found for file in files if (found := _identity(folder / file)) is not None}
+        return cls(name, case, earlier, stood)
+
+    def stands(self, folder: Path, file: str) -> bool:
+        """Whether a file is still the one that was there when the call began."""
+        return file in self.stood and _identity(folder / file) == self.stood[file]
+
+    def keeps_mask(self, folder: Path) -> bool:
+        """Whether the mask is the one of the call that finished the case."""
+        return self.earlier is not None and self.is_finished and self.stands(folder, self.earlier["mask"])
 
     @property
     def is_finished(self) -> bool:
@@ -116,36 +137,32 @@ class TrackedWork:
         """
         began, folder = time.monotonic(), self.journal.folder
         self.journal.require_here()
-        stale = () if job.earlier is None else (job.earlier["mask"], *job.earlier["files"])
-        before = {folder / file: _identity(folder / file) for file in stale}
         digest: str | None = None
         try:
             with local_case(job.case, folder) as case:
                 with nullcontext() if job.is_finished else suppress(DataError):  # which reading the case reports
                     digest = input_digest(case)
-                made = self._done(job._replace(case=case), digest, began, before)
+                made = self._done(job._replace(case=case), digest, began)
         except Exception:
             if digest is None and job.is_finished:
                 raise
-            self._remove_unchanged(before)
-            if not self._has_new_mask(job.name):
+            self._remove_standing(job)
+            if not self._has_new_mask(job):
                 remove_files(folder, [job.name])
             raise
         if made.is_new:
-            self._remove_unchanged(before)
+            self._remove_standing(job)
         return made
 
-    def _done(
-        self, job: FolderCase, digest: str | None, began: float, before: Mapping[Path, tuple[int, int] | None]
-    ) -> PredictedCase:
-        if (finished := self._by_another_attempt(job.name, digest)) is not None:
+    def _done(self, job: FolderCase, digest: str | None, began: float) -> PredictedCase:
+        if (finished := self._by_another_attempt(job, digest)) is not None:
             return finished
         if job.earlier is not None:
             mask = self.journal.folder / job.earlier["mask"]
             if job.earlier["input"] == digest and _is(mask, job.earlier["digest"]):
                 return recorded(mask, job.earlier, is_new=False)
             if job.is_finished:
-                self._remove_unchanged(before)
+                self._remove_standing(job)
         made = self.work((job.name, job.case))
         span = Span(f"{socket.gethostname()}-{os.getpid()}", began, time.monotonic())
         seconds = span.ended - began
@@ -154,12 +171,12 @@ class TrackedWork:
             self.journal.add(job.name, made.row())
         return made
 
-    def _by_another_attempt(self, name: str, digest: str | None) -> PredictedCase | None:
+    def _by_another_attempt(self, job: FolderCase, digest: str | None) -> PredictedCase | None:
         """The case as another attempt of this call has finished it, if one has: a task of several cases is repeated as
         a whole where its process dies."""
-        if not self._has_new_mask(name):
+        if not self._has_new_mask(job):
             return None
-        row = self.journal.rows().get(name)
+        row = self.journal.rows().get(job.name)
         if row is None or row["status"] != "done" or digest is None or row["input"] != digest:
             return None
         mask, tables = self.journal.folder / row["mask"], row["tables"]
@@ -167,13 +184,15 @@ class TrackedWork:
             return None
         return replace(recorded(mask, row, is_new=True), tables={file: Done(file, tables[file]) for file in tables})
 
-    def _remove_unchanged(self, before: Mapping[Path, tuple[int, int] | None]) -> None:
-        for file, identity in before.items():
-            if _identity(file) == identity and not self.journal.wrote(file):
-                file.unlink(missing_ok=True)
+    def _remove_standing(self, job: FolderCase) -> None:
+        """Remove the files of the earlier call."""
+        for file in job.stood:
+            if job.stands(self.journal.folder, file):
+                (self.journal.folder / file).unlink(missing_ok=True)
 
-    def _has_new_mask(self, name: str) -> bool:
-        return any(self.journal.wrote(self.journal.folder / f"{name}{suffix}") for suffix in self.suffixes)
+    def _has_new_mask(self, job: FolderCase) -> bool:
+        files, folder = [f"{job.name}{suffix}" for suffix in self.suffixes], self.journal.folder
+        return any((folder / file).is_file() and not job.stands(folder, file) for file in files)
 
 
 def failed_row(outcome: Failed) -> dict[str, Any]:
@@ -232,13 +251,13 @@ def recorded(mask: Path, entry: Mapping[str, Any], *, is_new: bool) -> Predicted
     )
 
 
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Changes when another file is renamed into its place; None where there is none."""
+def _identity(file: Path) -> FileIdentity | None:
+    """None where there is no such file."""
     try:
         found = file.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns
 
 
 def _is(file: Path, digest: str) -> bool:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
+from segcct.case_runner import ProcessPool
 from segcct.config import DataSection
 from segcct.datasets import layouts
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import CacheError, DataError, SegcctError, failure_of, items
+from segcct.errors import CacheError, DataError, SegcctError, failure_of, items, of_case
 from segcct.files.file_memo import FileMemo
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache
@@ -64,7 +64,7 @@ def prepare_cases(
     if len(failures) == 1 and isinstance(failure := next(iter(failures.values())), SegcctError):
         raise failure
     if failures:
-        reasons = [failure_of(error, cases[place].id) for place, error in failures.items()]
+        reasons = [of_case(cases[place].id, failure_of(error)) for place, error in failures.items()]
         all_cases = counted(len(cases), "case")
         raise DataError(f"{len(failures)} of {all_cases} cannot be prepared:{items(reasons, most=20)}")
     cache.sweep()  # not before: what has just been asked for is in use
@@ -112,7 +112,7 @@ def _pool(data: DataSection, cases: int) -> Iterator[Executor]:
     """The executor that prepares cases in parallel."""
     if data.spark is None:
         processes = min(data.workers, cases)
-        yield ProcessPoolExecutor(processes, get_context("spawn"))
+        yield ProcessPool(processes)
         return
     with spark_context(data.spark) as context:
         yield SparkExecutor(context)

@@ -3,7 +3,6 @@ cases."""
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,13 +116,9 @@ def _train(folder: FoldsFolder, config: Experiment, overrides: Mapping[str, Any]
     row = task_of(config)
     changed = {number: {**_other_length(row, folder.fold(number), config), **overrides} for number in folder.folds}
     waiting = [number for number in folder.folds if changed[number] or not folder.fold(number).summary.is_file()]
-    try:
-        for place, number in enumerate(waiting, start=1):
-            say(f"fold {number} ({place} of {len(waiting)})")
-            _train_fold(row, of_fold(config, number), changed[number], following=len(waiting) - place)
-    except KeyboardInterrupt:
-        say(f"all folds continue with --resume {shlex.quote(str(folder.path))}")
-        raise
+    for place, number in enumerate(waiting, start=1):
+        say(f"fold {number} ({place} of {len(waiting)})")
+        _train_fold(row, of_fold(config, number), changed[number], following=len(waiting) - place)
     if row.out_of_fold:
         row.evaluate_folds()(folder, config, held_out_split(config))
 

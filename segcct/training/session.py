@@ -116,7 +116,8 @@ def locked_run(section: RunSection, resume: RunFolder | None = None) -> Iterator
     not exist yet; `begin_run` makes it.
 
     Of several processes that train together, the first one holds the lock for all. Raises `RunError` where the name of
-    a new run is taken, or another process, which the error names, holds the lock.
+    a new run is taken, or another process, which the error names, holds the lock. A Ctrl-C gets a note that says how
+    the training is resumed.
     """
     run = resume or RunFolder(section.path)
     if not is_first_process():
@@ -125,7 +126,12 @@ def locked_run(section: RunSection, resume: RunFolder | None = None) -> Iterator
     if resume is None:
         RunFolder.check_free(run.path)
     with exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it"):
-        yield run
+        try:
+            yield run
+        except KeyboardInterrupt as interrupt:
+            if note := run.how_to_continue():
+                interrupt.__notes__ = [note]  # of a cross-validation, not that of its fold
+            raise
 
 
 def begin_run(run: RunFolder, config: BaseModel, splits: Splits, *, resumed: bool = False) -> None:
@@ -192,16 +198,19 @@ def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:
     """Raises `RunError` where the split differs from the run's splits.json, or the files from those of best/: patients
     could move from one split to another."""
-    began = dict(Splits.load(run.splits).items())
+    stored = Splits.load(run.splits)
+    began = dict(stored.items())
     other = [split for split, ids in splits.items() if _comparable(ids) != _comparable(began[split])]
-    changed = f"{', '.join(other)} split" if other else ""
-    if not other and (run.best / CARD).is_file() and load_card(run.best).data_fingerprint != fingerprint:
-        changed = "content of the files"
+    changed = f"another {', '.join(other)} split" if other else ""
+    if not other and _comparable(splits.unlabeled) != _comparable(stored.unlabeled):
+        changed = "other unlabeled cases"
+    elif not other and (run.best / CARD).is_file() and load_card(run.best).data_fingerprint != fingerprint:
+        changed = "another content of the files"
     if changed:
         raise RunError(
             "the dataset is not the one the run began with",
             file=run.path,
-            found=f"another {changed}",
+            found=changed,
             remedy="Restore the dataset as it was, or start a new run with --config",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
@@ -56,7 +55,7 @@ def fit(
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
         trainer = _lightning_trainer(run, train, validation, StateFile(training, state), training)
         try:
-            with _interruptible(run, module):
+            with _interruptible():
                 trainer.fit(module, ckpt_path=str(run.last) if resume else None, weights_only=True if resume else None)
         except Exception as error:
             if state is None or validation.started or is_foreseen(error):
@@ -102,18 +101,14 @@ def _lightning_trainer(
 
 
 @contextmanager
-def _interruptible(run: RunFolder, module: TrainingModule) -> Iterator[None]:
-    """On Ctrl-C within the block, says how to resume the training, and raises `KeyboardInterrupt`."""
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C within the block is a `KeyboardInterrupt`, as everywhere."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit:  # how Lightning passes Ctrl-C on, which it stops listening to
         if on_interrupt is not None:
             signal.signal(signal.SIGINT, on_interrupt)
-        if run.last.is_file():
-            say(f"stopped in epoch {module.current_epoch + 1}; continue with --resume {shlex.quote(str(run.path))}")
-        else:
-            say(f"stopped before the first epoch ended: nothing can be resumed; delete {run.path} to start again")
         raise KeyboardInterrupt from None
 
 

@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from segcct.cli import main
 from segcct.cluster.assignment import best_assignment, overlap_table
 from segcct.images.volume import Volume
+from segcct.phantom import write_phantom
 
 GRID = np.diag([2.0, 2, 3, 1])
 
@@ -59,7 +60,8 @@ def test_masks_of_classes_are_scored_by_evaluate(tmp_path: Path, capsys: pytest.
     for seed in range(4):
         write_case(data, f"p{seed}", seed)
     assert main(["cluster-segment", "--input", str(data), "--output", str(clusters), "--clusters", "2"]) == 0
-    assert "next: segcct assign-clusters" in capsys.readouterr().out
+    proposed = f"next: segcct assign-clusters --prediction {clusters} --reference {data} --output "
+    assert capsys.readouterr().out.endswith(f"{proposed}{tmp_path / 'classes'}\n")
     given = ["--prediction", str(clusters), "--reference", str(data), "--output", str(masks)]
     assert main(["assign-clusters", *given, "--folds", "2"]) == 0
     told = json.loads((masks / "assignment.json").read_text())["folds"]
@@ -88,6 +90,31 @@ def test_a_config_says_what_the_references_are(tmp_path: Path, capsys: pytest.Ca
     told = json.loads((masks / "assignment.json").read_text())["folds"]
     assert all(fold["classes"] == {"cluster_1": "background", "cluster_2": "bright"} for fold in told)
     assert set(np.unique(Volume.load(masks / "p0.nii.gz").array)) == {0, 7}
+
+
+def test_the_proposed_command_reads_the_classes_that_names_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, clusters = tmp_path / "heart", tmp_path / "clusters"
+    write_phantom("acdc", data, cases=2, reduce=6)
+    assert main(["cluster-segment", "--input", str(data), "--output", str(clusters)]) == 0
+    proposed = capsys.readouterr().out.partition("next: segcct ")[2].split()
+    assert main(proposed) == 0
+    classes = json.loads((tmp_path / "classes" / "predictions.json").read_text())["scheme"]["classes"]
+    assert list(classes) == ["RV", "MYO", "LV"]
+
+
+def test_a_config_is_asked_for_where_labels_hold_other_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, clusters = tmp_path / "data", tmp_path / "clusters"
+    for seed in range(2):
+        write_case(data, f"p{seed}", seed)
+        label = data / f"p{seed}" / f"p{seed}_seg.nii.gz"
+        stored = Volume.load(label)
+        stored.with_array(stored.array * 255).save(label)
+    assert main(["cluster-segment", "--input", str(data), "--output", str(clusters)]) == 0
+    assert capsys.readouterr().out.endswith(f" --reference {data} --output {tmp_path / 'classes'} --scheme CONFIG\n")
 
 
 @pytest.mark.parametrize("place", ["clusters", "references"])

@@ -16,7 +16,8 @@ import torch
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from segcct.cli import build_parser, main
+from segcct.cli import main
+from segcct.commands import build_parser
 from segcct.config import ClassificationConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.config.config_keys import keys
 from segcct.phantom import write_phantom
@@ -84,13 +85,27 @@ def test_training_help_lists_the_keys(capsys):
         ([], "write a small synthetic dataset"),
         (["trian"], "invalid choice"),
         (["train-seg"], "one of the arguments --config --resume is required"),
-        (["train-seg", "--config", "a.yaml", "--epochs", "3"], "configuration keys look like --train.epochs"),
-        (["train-seg", "--config", "a.yaml", "--dry"], "no option --dry"),
-        (["predict", "--mod", "x", "--input", "y", "--output", "z"], "required: --model"),
+        (
+            ["train-seg", "--config", "a.yaml", "--epochs", "3"],
+            "no option --epochs. Nearest valid key: --train.epochs.",
+        ),
+        (["train-seg", "--config", "a.yaml", "--dry"], "no option --dry. Did you mean --dry-run?"),
+        (["check", "--data", "x"], "no option --data (configuration keys look like --data.root)"),
+        (["predict", "--mod", "x", "--input", "y", "--output", "z"], "no option --mod. Did you mean --model?"),
+        (["train-seg", "--config", "a.yaml", "--batch-size", "3"], "Nearest valid key: --train.batch_size."),
+        (["predict", "-model", "x"], "no option -model. Did you mean --model?"),
+        (["predict", "--modle=x"], "no option --modle. Did you mean --model?"),
+        (["compare", "--m2", "x", "--i2m", "y"], "no option --m2. Did you mean --m2i?"),
+        (["predict", "--out", "x"], "no option --out. Did you mean --output?"),
+        (["compare", "--model", "x"], "no option --model. See segcct compare --help"),
+        (["--debug", "predict"], "no option --debug before the command. Options follow the command"),
+        (["--verison"], "no option --verison before the command. Did you mean --version?"),
+        (["predict", "--input", "y"], "required: --model, --output"),
+        (["predict", "--model", "x", "--input", "y", "y2", "--output", "z"], "unexpected argument y2"),
         (["predict", "--model", "x", "--input", "y", "--output", "z", "--split", "all"], "invalid choice: 'all'"),
         (
             ["evaluate", "--prediction", "x", "--reference", "y", "--output", "z", "--tolerence", "1"],
-            "no option --tolerence",
+            "no option --tolerence. Did you mean --tolerance?",
         ),
     ],
 )
@@ -99,6 +114,20 @@ def test_wrong_usage_is_exit_code_2(arguments, words, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", commands())
+def test_each_command_names_the_option_that_was_meant(command, capsys):
+    """A letter too many in any option is said before other options are missed."""
+    parser = next(a for a in build_parser()._actions if a.dest == "command").choices[command]
+    for action in parser._actions:
+        option = action.option_strings[-1] if action.option_strings else ""
+        if not option or action.help == "==SUPPRESS==":
+            continue
+        with pytest.raises(SystemExit) as ended:
+            main([command, f"{option}x", "1"])
+        assert ended.value.code == 2
+        assert f"no option {option}x. Did you mean {option}?" in capsys.readouterr().err
 
 
 _EVALUATE = ["evaluate", "--prediction", "x", "--reference", "y", "--output", "z"]
@@ -273,3 +302,11 @@ def test_what_ends_before_it_is_done_is_no_success(tmp_path, body, code, shown):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment, check=True)
     assert ended.stderr == f"{shown}{code}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_streams_that_the_shell_has_closed_are_not_missed(tmp_path):
+    program = shlex.join([sys.executable, "-m", "segcct.cli", "phantom", "acdc", "scans", "--cases", "1"])
+    ended = subprocess.run(["sh", "-c", f"{program} --reduce 8 <&- >&- 2>&-"], cwd=tmp_path, check=False)
+    assert ended.returncode == 0
+    assert list((tmp_path / "scans").rglob("*.nii.gz"))

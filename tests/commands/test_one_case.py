@@ -108,7 +108,7 @@ def test_calibrate(monkeypatch):
     monkeypatch.setattr(calibrate, "measure_case", failing_at("a", lambda *_, **__: ["row"]))
     failed, done = calibrate.measure_cases(SimpleNamespace(cases=cases, predictor=None, data=None))
     assert done.value == ["row"]
-    assert failed.reasons[0].startswith("a: unexpected KeyError: 'spacing'. This is a bug")
+    assert failed.reasons[0].startswith("unexpected KeyError: 'spacing'. This is a bug")
 
 
 def test_check(data, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import subprocess
@@ -309,6 +310,33 @@ def test_a_mask_replaces_no_file(
     assert f"{tmp_path / 'missing'}: no such folder" in capsys.readouterr().err
     assert runtime.main([str(tmp_path / "missing.onnx"), str(files[0]), str(tmp_path / "mask.nii.gz")]) == 1
     assert capsys.readouterr().err == f"segcct.runtime: {tmp_path / 'missing.onnx'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "found"), [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")]
+)
+def test_a_mask_that_cannot_be_written_is_named_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, found: str
+) -> None:
+    def save(_: Any, file: Path) -> None:
+        raise OSError(number, os.strerror(number), *([str(file)] if number == errno.EROFS else []))
+
+    (file,), output = scans(tmp_path), tmp_path / "out.nii.gz"
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card(fit="resize"))
+    monkeypatch.setattr(runtime.nib, "save", save)
+    assert runtime.main([str(model), str(file), str(output)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"segcct.runtime: {output}: the mask cannot be written ({found}): name a file in a folder ")
+    assert ".part-" not in said
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.os, "access", lambda folder, mode: (Path(folder), mode) != (tmp_path, os.W_OK))
+    monkeypatch.setattr(runtime, "ModelFile", lambda _: pytest.fail("the model was loaded"))
+    assert runtime.main(["m.onnx", "scan.nii.gz", str(tmp_path / "out.nii.gz")]) == 1
+    assert f"segcct.runtime: {tmp_path}: the mask cannot be written there: " in capsys.readouterr().err
 
 
 def test_a_missing_onnx_runtime_is_said_in_one_line(

@@ -42,7 +42,9 @@ def other(tmp_path):
 
 def test_another_process_is_refused_and_told_who_holds_it(other, tmp_path):
     file = tmp_path / "folder" / ".test.lock"
-    with pytest.raises(RunError, match=rf"works here \(found process {other.pid} on .+, since 2\d\d\d-"):
+    with pytest.raises(
+        RunError, match=rf"works here \(found process {other.pid} on .+, since 2\d\d\d-.+[+-]\d\d:\d\d\)"
+    ):
         exclusive(file, "another process works here").__enter__()
     assert holder(file).startswith(f"process {other.pid} on ")
 
@@ -195,3 +197,10 @@ def test_a_file_that_another_program_named_like_a_lock_stays_as_it_is(tmp_path, 
     os.utime(file, (0, 0))
     sweep(tmp_path)
     assert file.read_text() == content
+
+
+def test_a_link_to_a_folder_that_is_not_there_is_told_from_a_folder(tmp_path):
+    link = tmp_path / "masks"
+    link.symlink_to(tmp_path / "unmounted")
+    with pytest.raises(RunError, match=r"masks: is not a folder \(found a link to \S+unmounted, which is not there\)"):
+        exclusive(link / ".test.lock", "another process works here").__enter__()

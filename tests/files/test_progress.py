@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 import time
 
 import pytest
 
-from segcct.progress import Progress, duration
+from segcct.progress import Progress, duration, say
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,18 @@ def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch, capsys):
     progress = Progress("reading")
     progress(2, 2)
     assert capsys.readouterr().err == "\r\x1b[Kreading: 2/2 in 0 s\n"
+
+
+def test_a_terminal_that_is_gone_ends_no_work(monkeypatch):
+    class Gone(io.StringIO):
+        error: OSError = OSError(errno.EIO, "Input/output error")
+
+        def write(self, text: str) -> int:
+            raise self.error
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    say("the work goes on")
+    Progress("reading")(2, 2)
+    Gone.error = BrokenPipeError(errno.EPIPE, "Broken pipe")  # as of `2>&1 | head`, which ends the command
+    with pytest.raises(BrokenPipeError):
+        say("nobody reads this")

@@ -297,13 +297,13 @@ def test_other_failures_stay_what_they_are(tmp_path):
 
 def test_a_bug_in_one_case_says_so_and_how_to_report_it(capsys):
     error = KeyError("spacing")
-    told = failure_of(error, "case7")
-    assert told.startswith("case7: unexpected KeyError: 'spacing'. This is a bug of segcct: please report it")
+    told = failure_of(error)
+    assert told.startswith("unexpected KeyError: 'spacing'. This is a bug of segcct: please report it")
     assert "--debug" in told
     assert capsys.readouterr().err == ""
     show_tracebacks(True)
     try:
-        failure_of(error, "case7")
+        failure_of(error)
     finally:
         show_tracebacks(False)
     assert "KeyError: 'spacing'" in capsys.readouterr().err

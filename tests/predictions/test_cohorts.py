@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -172,6 +173,17 @@ def test_what_agrees_is_kept_and_everything_else_done_again(best, images, tmp_pa
     assert {name: row["status"] for name, row in entries(output).items()} == status
 
 
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_a_clock_that_was_wrong_leaves_no_mask_of_a_changed_scan(best, images, tmp_path, hours):
+    predict(best, images, tmp_path / "p")
+    moment = time.time() + 3600 * hours
+    for mask in (tmp_path / "p").glob("*.png"):
+        os.utime(mask, (moment, moment))
+    (images / "case_5.png").write_bytes(b"damaged")
+    assert "1 of 7 cases failed" in predict(best, images, tmp_path / "p", existing="continue").problem
+    assert masks_in(tmp_path / "p").keys() == {f"{name}.png" for name in CASES} - {"case_5.png"}
+
+
 @pytest.fixture
 def stale(tmp_path) -> Iterator[tuple[Journal, FolderCase, Path]]:
     """A call that continues, and a case with a mask of what it was before."""
@@ -181,13 +193,8 @@ def stale(tmp_path) -> Iterator[tuple[Journal, FolderCase, Path]]:
     os.utime(mask, (1e9, 1e9))
     with new_journal(tmp_path) as journal:
         journal.claim(["a"])
-        yield (
-            journal,
-            FolderCase(
-                "a", Case("a", "a", {"gray": (scan,)}), {"mask": mask.name, "input": "", "digest": "", "files": []}
-            ),
-            mask,
-        )
+        earlier = {"mask": mask.name, "input": "", "digest": "", "files": []}
+        yield journal, FolderCase.of(tmp_path, "a", Case("a", "a", {"gray": (scan,)}), earlier), mask
 
 
 def attempt_of(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +17,9 @@ import pytest
 from segcct import case_runner
 from segcct.case_runner import BACKENDS, CaseJob, Done, Failed, Skipped, failures, pooled, run_cases, values
 from segcct.errors import DataError, WorkerError, show_tracebacks
+from tests.support.deadline import wait_until
 
+ROOT = Path(__file__).parents[2]
 POOLED = [("serial", 1), ("threads", 2), pytest.param("processes", 2, marks=pytest.mark.slow)]
 
 
@@ -48,7 +53,8 @@ def test_outcomes_in_the_order_of_the_jobs(backend, workers):
     assert values(outcomes) == [1, 0.5, 0.25]
     bug, unlucky = failures(outcomes)
     assert bug.startswith("c0: unexpected ZeroDivisionError: division by zero. This is a bug of segcct")
-    assert unlucky == "13.nii: unlucky"
+    assert unlucky == "c13: 13.nii: unlucky"
+    assert outcomes[2].reasons == ("13.nii: unlucky",)  # the name of the case is added in lists
     assert "return 1 / number" in outcomes[1].traceback  # of the process that met it
     assert outcomes[2].traceback == ""
     assert seen == [(done, 5) for done in range(6)]
@@ -59,14 +65,15 @@ def test_a_hashed_case_is_told_by_its_alias():
     (outcome,) = run_cases([CaseJob("jane", 13, alias="ab12")], inverse)
     assert isinstance(outcome, Failed)
     assert outcome.name == "ab12"
-    assert outcome.reasons == (f"ab12: {DataError.kind}; sources.json says which case it is",)
+    assert failures([outcome]) == [f"ab12: {DataError.kind}; sources.json says which case it is"]
 
 
 def test_several_reasons_come_as_a_group():
     def work(_: int) -> None:
-        raise ExceptionGroup("two", [DataError("one", file="a"), DataError("other", file="b")])
+        raise ExceptionGroup("two", [DataError("one", file="a"), DataError("other", file="c1")])
 
-    assert failures(run_cases(jobs(1), work)) == ["a: one", "b: other"]
+    # An error that names the case as its file does not name it twice.
+    assert failures(run_cases(jobs(1), work)) == ["c1: a: one", "c1: other"]
 
 
 def test_debug_shows_the_traceback(capsys):
@@ -164,7 +171,7 @@ def test_a_dead_worker_is_named():
     outcomes = list(run_cases(jobs(1, 2, 3, 4, 5, 6, 7, 8), dies, backend="processes", workers=1))
     assert len(outcomes) == 8
     failed = next(outcome for outcome in outcomes if isinstance(outcome, Failed))
-    assert "a worker process died, while working on case c" in failed.reasons[0]
+    assert "a worker process died, while working on this case or one next to it" in failed.reasons[0]
     assert "use fewer workers" in failed.reasons[0]
     assert isinstance(outcomes[-1], Skipped)
 
@@ -192,3 +199,41 @@ def test_a_backend_may_come_from_outside(monkeypatch):
 
     monkeypatch.setitem(BACKENDS, "backwards", backwards)
     assert values(run_cases(jobs(1, 2, 4), inverse, backend="backwards")) == [0.25, 0.5, 1]
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from segcct.case_runner import CaseJob, run_cases
+
+def reach(moment, seconds):
+    if moment == sys.argv[1]:
+        Path("reached").touch()
+        time.sleep(seconds)
+
+def work(number):
+    reach("work", 60)
+
+if __name__ == "__mp_main__":  # a process that starts
+    reach("start", 1)
+if __name__ == "__main__":
+    try:
+        list(run_cases([CaseJob("a", 1), CaseJob("b", 2)], work, backend="processes", workers=2))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs groups of processes")
+@pytest.mark.parametrize("moment", ["start", "work"])
+def test_processes_that_are_interrupted_say_nothing(tmp_path, moment):
+    (tmp_path / "program.py").write_text(INTERRUPTED, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "program.py", moment],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as program:  # fmt: skip
+        wait_until((tmp_path / "reached").exists, most_s=60)
+        os.killpg(program.pid, signal.SIGINT)  # as a terminal does
+        assert program.communicate(timeout=20)[1] == "interrupted\n"

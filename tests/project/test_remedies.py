@@ -6,13 +6,16 @@ import argparse
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from segcct.cli import build_parser, how_to_continue, main, reworded_for_command
+from segcct.cli import main, reworded_for_command
+from segcct.commands import build_parser
 from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.config_keys import keys
 from segcct.errors import DataError, failure_of, items
+from segcct.tasks.task import TASKS
 
 PACKAGE = Path(__file__).parents[2] / "segcct"
 FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*)(?![\w.-])")
@@ -156,28 +159,35 @@ def test_a_folder_that_is_no_dataset_is_told_in_the_words_of_the_command(
 @pytest.mark.parametrize(
     ("command", "options", "expected"),
     [
-        ("predict", {"batch_size": 16}, "a: too little memory. Lower --batch-size"),
-        ("train-seg", {}, "a: too little memory. Lower --train.batch_size"),
-        ("check", {}, "a: too little memory"),
-        ("evaluate", {}, "a: too little memory"),
+        ("predict", {"batch_size": 16}, "too little memory. Lower --batch-size"),
+        ("train-seg", {}, "too little memory. Lower --train.batch_size"),
+        ("check", {}, "too little memory"),
+        ("evaluate", {}, "too little memory"),
     ],
 )
 def test_too_little_memory_advises_what_the_command_has(command, options, expected):
     parsed = argparse.Namespace(command=command, takes_keys=command in ("train-seg", "check"), **options)
-    assert reworded_for_command(failure_of(MemoryError(), "a"), parsed) == expected
+    assert reworded_for_command(failure_of(MemoryError()), parsed) == expected
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("task", "options", "words"),
     [
-        ([], "; the same command with --continue does the rest"),
-        (["--continue"], "; the same command with --continue does the rest"),
-        (["--overwrite"], "; the same command with --continue in place of --overwrite does the rest"),
-        (["--status"], ""),
-        (["--dry-run"], ""),
+        ("segmentation", [], "; the same command with --continue does the rest"),
+        ("segmentation", ["--continue"], "; the same command with --continue does the rest"),
+        ("segmentation", ["--overwrite"], "; the same command with --continue in place of --overwrite does the rest"),
+        ("segmentation", ["--status"], ""),
+        ("segmentation", ["--dry-run"], ""),
+        ("classification", [], ""),
     ],
 )
-def test_an_interruption_says_how_to_continue_where_masks_were_written(options: list[str], words: str) -> None:
-    predict = ["predict", "--model", "model", "--input", "scans", "--output", "masks"]
-    assert how_to_continue(build_parser().parse_args([*predict, *options])) == words
-    assert how_to_continue(build_parser().parse_args(["check", "--config", "a.yaml"])) == ""
+def test_an_interruption_says_how_to_continue_where_masks_are_written(
+    task: str, options: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    row = SimpleNamespace(name=task, options=TASKS[task].options, function=lambda *_: interrupted)
+    monkeypatch.setattr("segcct.tasks.task_files.task_of_model", lambda _: row)
+    assert main(["predict", "--model", "model", "--input", "scans", "--output", "masks", *options]) == 130
+    assert capsys.readouterr().err.endswith(f"\nsegcct predict: interrupted{words}\n")

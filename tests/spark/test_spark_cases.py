@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_a_row_and_the_others_are_done(spark):
     failed = outcomes[1]
     assert isinstance(failed, Failed)
     assert (failed.name, failed.kind) == ("c2", "a worker process died")
-    assert failed.reasons[0].startswith("c2: a task of Spark failed (found ")
+    assert failed.reasons[0].startswith("a task of Spark failed (found ")
     assert "spark.executor.memoryOverhead" in failed.reasons[0]
 
 
@@ -77,7 +77,7 @@ def test_why_a_task_cannot_begin_is_said(spark):
     with case_backend(SparkEngine()) as backend:
         (failed,) = run_cases(jobs(1), Unloadable(), backend=backend)
     assert isinstance(failed, Failed)
-    assert failed.reasons[0].startswith("c1: a task of Spark failed (found this worker has no GPU)")
+    assert failed.reasons[0].startswith("a task of Spark failed (found this worker has no GPU)")
 
 
 def test_a_loop_that_is_left_ends_its_tasks(spark):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 
 import segcct
 from segcct.cli import main
-from segcct.config import SegmentationConfig, settings
+from segcct.config import RunSection, SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, RunError
 from segcct.run_folder import FoldsFolder, RunFolder
@@ -91,6 +92,16 @@ def test_a_dataset_whose_names_a_copy_spells_otherwise_is_the_same(tmp_path):
         check_same_dataset(run, Splits(("b",), decomposed), "")
 
 
+def test_a_run_is_not_resumed_with_other_unlabeled_cases(tmp_path):
+    """Before the first validation there is no best/, whose digest of the files would differ."""
+    run = RunFolder(tmp_path / "one")
+    begin_run(run, experiment(tmp_path), Splits(("a",), ("b",), unlabeled=("c",)))
+    check_same_dataset(run, Splits(("a",), ("b",), unlabeled=("c",)), "")
+    for unlabeled in ((), ("c", "d")):
+        with pytest.raises(RunError, match="found other unlabeled cases"):
+            check_same_dataset(run, Splits(("a",), ("b",), unlabeled=unlabeled), "")
+
+
 def test_only_the_first_process_writes(run, monkeypatch):
     before = run.config.read_bytes()
     monkeypatch.setenv("RANK", "1")
@@ -116,6 +127,54 @@ def test_a_name_that_is_taken_while_the_data_are_prepared_is_refused(tmp_path):
         begin_run(first, config, SPLITS)
         with pytest.raises(RunError, match=r"exists already.*unless it still trains"):
             begin_run(second, config, SPLITS)
+
+
+def notes_of_ctrl_c(section: RunSection, resumed: RunFolder | None = None, *, within: Callable[[], None]) -> list[str]:
+    """What a Ctrl-C that comes within the training says."""
+    try:
+        with locked_run(section, resumed):
+            within()
+    except KeyboardInterrupt as interrupt:
+        return getattr(interrupt, "__notes__", [])
+    pytest.fail("not passed on")
+
+
+def ctrl_c(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_says_how_to_continue_wherever_it_comes(tmp_path):
+    config = experiment(tmp_path / "a b")
+    new = RunFolder(config.run.path)
+
+    def in_the_first_epoch() -> None:
+        begin_run(new, config, SPLITS)
+        ctrl_c()
+
+    assert notes_of_ctrl_c(config.run, within=ctrl_c) == []  # nothing is there yet
+    (note,) = notes_of_ctrl_c(config.run, within=in_the_first_epoch)
+    assert note == f"no epoch has ended, so nothing can be resumed: delete {new.path} to start again"
+    save_state(new)
+    assert notes_of_ctrl_c(config.run, new, within=ctrl_c) == [f"continue with --resume '{new.path}'"]
+
+
+def test_ctrl_c_in_a_fold_says_how_all_folds_continue(tmp_path):
+    folds, fold = FoldsFolder(tmp_path / "cv", [0]), experiment(tmp_path / "cv")
+
+    def in_a_fold() -> None:
+        folds.write()
+        with locked_run(fold.run):
+            begin_run(RunFolder(fold.run.path), fold, SPLITS)
+            ctrl_c()
+
+    section = RunSection(root=tmp_path, name="cv")
+    assert notes_of_ctrl_c(section, within=in_a_fold) == [f"continue with --resume {folds.path}"]
+
+
+def test_an_interrupted_training_ends_with_how_to_continue(run, monkeypatch, capsys):
+    monkeypatch.setattr("segcct.tasks.training_run._checked_task", ctrl_c)
+    assert main(["train-seg", "--resume", str(run.path)]) == 130
+    assert capsys.readouterr().err.endswith(f"\nsegcct train-seg: interrupted; continue with --resume {run.path}\n")
 
 
 def edit(folder: RunFolder, **sections: dict[str, object]) -> None:
