@@ -17,7 +17,13 @@ from segcct.evaluation.anonymous import redact
 from segcct.evaluation.evaluation_files import output_folder, write_evaluation
 from segcct.evaluation.matching import Matching, match, named_alike
 from segcct.evaluation.paired_comparison import check_same_cases, paired_differences
-from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions, scheme_and_section
+from segcct.evaluation.prediction_folder import (
+    PredictionFolder,
+    check_same_meaning,
+    choose_scheme,
+    read_predictions,
+    scheme_and_section,
+)
 from segcct.evaluation.reference_folder import ReferenceCase, patients_sentence, read_references
 from segcct.evaluation.scoring import CaseScores, Job, LabelMapScores, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
@@ -80,6 +86,8 @@ def evaluate(
     named, experiment = scheme_and_section(scheme)
     folders = [read_predictions(Path(path), experiment) for path in (predictions, against) if path is not None]
     labels = choose_scheme(named, folders[0])
+    for folder in folders[1:]:
+        check_same_meaning(labels, folder)
     cases = read_references(Path(references), folders[0], layout, labels)
     tolerance = tolerance_mm or labels.tolerance_mm
     evaluation = Evaluation(_matchings(folders, cases), Path(references), labels, chosen, tolerance)
@@ -143,9 +151,7 @@ def _score(
     far. Raises `EvaluationError` listing all problems."""
     problems = list(unmatched)
     outcomes = list(run(jobs, check_case if problems else score_case))
-    for outcome in outcomes:
-        start = f"{outcome.name}: "  # each reason begins with the case
-        problems += [reason if reason.startswith(start) else start + reason for reason in failures([outcome])]
+    problems += failures(outcomes)
     if problems:
         once = list(dict.fromkeys(problems))  # a reference that both folders are scored against has its problem twice
         raise EvaluationError(

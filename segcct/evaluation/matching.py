@@ -50,12 +50,17 @@ class Matching:
         """Case -> the files of its mask, its reference and its images."""
         files = {}
         for case, (mask, reference) in self.pairs.items():
-            channels = self.folder.channels.get(case)
-            if not channels and reference.case is not None:
+            channels = self.folder.channels.get(case, {})
+            if reference.case is not None and not _are_here(channels):
                 channels = {name: [absolute(p) for p in paths] for name, paths in reference.case.channels.items()}
-            named = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
+            named = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels}
             files[case] = CaseFiles.from_json(named, self.folder.path)
         return files
+
+
+def _are_here(channels: Mapping[str, list[str]]) -> bool:
+    """Whether the recorded files of an image are where they were, on this machine."""
+    return bool(channels) and all(Path(file).exists() for files in channels.values() for file in files)
 
 
 def match(

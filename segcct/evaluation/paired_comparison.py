@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from segcct.datasets.label_schemes import Scheme
@@ -15,6 +16,7 @@ Scores = Mapping[str, float | None]
 """Case -> score."""
 DEFINITION = (
     "difference: these minus the others, mean over the cases that both score, with its 95% interval by patient; "
+    "overall of the means over the classes of a case, without those of the reference that only one of the two scores; "
     "p: two-sided Wilcoxon signed-rank test on patients, Holm-corrected over the classes, and over the regions"
 )
 
@@ -43,6 +45,7 @@ def paired_differences(
                 [other[case] for case in one],
                 [patients[case] for case in one],
                 higher_is_better=metric.higher_is_better,
+                bounds=metric.bounds,
             )
         )
 
@@ -60,7 +63,8 @@ def paired_differences(
         for family in families:
             for name, p_holm in zip(family, holm([tests[name]["p"] for name in family]), strict=True):
                 classes[name][metric.key] = {**tests[name], "p_holm": p_holm}
-        test = compared(case_means(rows, scheme, key, metric), case_means(others, scheme, key, metric), metric)
+        one, other = (case_means(each, scheme, key, metric) for each in _scored_alike(rows, others, key, metric))
+        test = compared(one, other, metric)
         overall[metric.key] = {**test, "p_holm": test["p"]}  # one test, not one of a family: nothing to correct
     return {
         "convention": key,
@@ -69,3 +73,20 @@ def paired_differences(
         "overall": overall,
         "classes": classes,
     }
+
+
+def _scored_alike(rows: Sequence[Row], others: Sequence[Row], key: str, metric: Metric) -> tuple[list[Row], list[Row]]:
+    """Both without the scores of a structure of the reference that one of the two leaves unscored: else the mean over
+    the classes of a case would rise where the difficult one is missed. What the reference lacks stays, so that it
+    counts against those who draw it."""
+    unscored = {
+        (row.case, row.structure)
+        for row in (*rows, *others)
+        if row.status in ("ok", "missed") and row.scores[key][metric.key] is None
+    }
+    nothing: dict[str, Scores] = {key: {metric.key: None}}
+
+    def without(each: Sequence[Row]) -> list[Row]:
+        return [replace(row, scores=nothing) if (row.case, row.structure) in unscored else row for row in each]
+
+    return without(rows), without(others)

@@ -116,6 +116,20 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
     return chosen
 
 
+def check_same_meaning(scheme: Scheme, others: PredictionFolder) -> None:
+    """Raises `EvaluationError` if the `predictions.json` of other masks gives their values another meaning than those
+    that they are compared with."""
+    written = others.scheme
+    if written is not None and not (_mean_the_same(written, scheme) or _mean_the_same(scheme, written)):
+        raise EvaluationError(
+            "the other masks were written under another scheme",
+            file=others.path / INDEX,
+            found=_with_classes(written),
+            expected=_with_classes(scheme),
+            remedy="Compare masks whose label values mean the same",
+        )
+
+
 def _mean_the_same(written: Scheme, chosen: Scheme) -> bool:
     """Whether two schemes give label values one meaning. The classes of a custom one may get other names, but a name
     that both have must be of the same value."""

@@ -1,11 +1,18 @@
 """Segmentation metrics: arrays in, numbers out.
 
-    from segcct import metrics
-    metrics.dice(prediction, reference)
-    metrics.hausdorff(prediction, reference, spacing_mm=(0.8, 0.8, 3.0))              # HD95, in mm
-    metrics.surface_dice(prediction, reference, (0.8, 0.8, 3.0), tolerance_mm=2.0)
+    >>> import numpy as np
+    >>> from segcct import metrics
+    >>> prediction, reference = np.zeros((2, 6, 6, 3), dtype=bool)
+    >>> prediction[1:3, 1:3] = reference[1:4, 1:3] = True  # 12 voxels, all of them among the 18 of the reference
+    >>> metrics.dice(prediction, reference)
+    0.8
+    >>> metrics.hausdorff(prediction, reference, spacing_mm=(0.8, 0.8, 3.0))  # HD95, in mm
+    0.8
+    >>> metrics.surface_dice(prediction, reference, (0.8, 0.8, 3.0), tolerance_mm=0.5)
+    0.8
 
-Masks are bool arrays (or 0 and 1) of one shape; the functions of two arrays follow the `default` convention.
+Masks are bool arrays (or 0 and 1) of one shape, and anything else raises `MetricError`; the functions of two arrays
+follow the `default` convention.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Groups of images (copies, images of one patient) are drawn with replacement and every measure is computed for each
 draw; the interval runs from the 2.5th to the 97.5th percentile. Draws in which a measure is not defined are left out,
-and with fewer than two groups there is no interval. Intervals of means over cases are in confidence_intervals.py.
+and with fewer than two groups there is no interval. A mean over the classes is over the same ones in every draw: a rare
+class that a draw lacks keeps the figure that it has in the sample. Intervals of means over cases are in
+confidence_intervals.py.
 
 The calibration error is a mean of absolute gaps, which resampling widens: on average, the errors of the draws exceed
 that of the sample, even for a calibrated model. They are shifted down by this mean excess before the percentiles are
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy import sparse
@@ -61,9 +64,9 @@ def class_intervals(
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     sums = _indicators(predicted, reference, confidence, classes)  # (N, columns), sparse
-    totals, areas = [np.empty((0, sums.shape[1]))], [np.empty((0, classes))]
+    totals, areas = [], []
     ranked = [_Ranked(probabilities[:, number], reference == number) for number in range(classes)]
-    for weights in _weights(groups, count, seed, resamples):
+    for weights in chain([np.ones((1, count))], _weights(groups, count, seed, resamples)):  # the sample, then the draws
         totals.append(np.asarray((sums.T @ weights.T).T))  # (r, columns)
         areas.append(np.stack([one.areas(weights) for one in ranked], axis=1))  # (r, K)
     hits, predictions, support = (np.concatenate(totals)[:, k * classes : (k + 1) * classes] for k in range(3))
@@ -75,7 +78,7 @@ def class_intervals(
         )  # NaN: not defined
     auroc = np.concatenate(areas)
     errors = _calibration_errors(np.concatenate(totals)[:, 3 * classes :])
-    observed = _calibration_errors(sums.sum(axis=0)[None, 3 * classes :])
+    excess = errors[1:].mean() - errors[0] if len(errors) > 1 else 0.0
     return ClassIntervals(
         precision=[_interval(column) for column in precision.T],
         recall=[_interval(column) for column in recall.T],
@@ -84,7 +87,7 @@ def class_intervals(
         macro_f1=_interval(_mean(np.where(support > 0, f1, np.nan))),
         balanced_accuracy=_interval(_mean(recall)),
         macro_auroc=_interval(_mean(auroc)),
-        ece=_interval(np.clip(errors - (errors.mean() - observed), 0.0, 1.0) if errors.size else errors),
+        ece=_interval(np.clip(errors - excess, 0.0, 1.0)),
     )
 
 
@@ -149,15 +152,16 @@ def _weights(groups: Sequence[Hashable] | None, count: int, seed: int, resamples
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the classes that are defined, per draw."""
-    finite = np.isfinite(values)
+    """Mean over the classes that are defined in the sample, the first row; (1 + R, K) -> (1 + R,)."""
+    values = values[:, np.isfinite(values[0])]
     with np.errstate(invalid="ignore"):
-        means: np.ndarray = np.where(finite, values, 0.0).sum(axis=1) / finite.sum(axis=1)
+        means: np.ndarray = np.where(np.isfinite(values), values, values[0]).sum(axis=1) / values.shape[1]
         return means
 
 
 def _interval(values: np.ndarray) -> Interval:
-    finite = values[np.isfinite(values)]
+    """Of the draws, which follow the sample."""
+    finite = values[1:][np.isfinite(values[1:])]
     if not finite.size:
         return [None, None]
     low, high = np.percentile(finite, [2.5, 97.5])

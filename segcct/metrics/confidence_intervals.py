@@ -56,7 +56,6 @@ def summarize(
     *,
     bounds: tuple[float, float] = (-math.inf, math.inf),
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Stats:
     """Statistics of one metric over cases; None and NaN are not scored and left out (`n` counts the rest).
 
@@ -84,7 +83,7 @@ def summarize(
     numbers = np.array([value for value, _ in scored])
     if not np.isfinite(numbers).all():
         raise MetricError("a score is infinite", remedy="Choose a convention that scores empty masks")
-    low, high = interval(numbers, [name for _, name in scored], seed=seed, resamples=resamples)
+    low, high = interval(numbers, [name for _, name in scored], seed=seed)
     q25, median, q75 = (float(q) for q in np.percentile(numbers, [25, 50, 75]))
     return Stats(
         mean=float(numbers.mean()),

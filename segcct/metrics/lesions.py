@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from segcct.metrics.overlap import counts
+from segcct.metrics.overlap import counts, masks_of_one_shape
+from segcct.metrics.surface_distances import check_spacing
 from segcct.metrics.surfels import weighted_distances
 
 MISSED_MM = 374.0
@@ -70,10 +71,13 @@ def lesion_scores(
     rule: LesionRule,
     voxel_mm3: float | None = None,
 ) -> tuple[float, float]:
-    """Lesion-wise (Dice, HD95 in mm) of two bool masks; (1, 0) where there is nothing to score.
+    """Lesion-wise (Dice, HD95 in mm) of two masks; (1, 0) where there is nothing to score.
 
-    `voxel_mm3` is the volume of a voxel; default: the product of the spacings.
+    `voxel_mm3` is the volume of a voxel; default: the product of the spacings. Raises `MetricError` for what is not a
+    mask, other shapes, or a spacing that does not fit.
     """
+    prediction, reference = masks_of_one_shape(prediction, reference)
+    spacing_mm = check_spacing(spacing_mm, prediction.ndim)
     match = match_lesions(prediction, reference, dilations=rule.dilations)
     voxel_mm3 = voxel_mm3 or float(np.prod(spacing_mm))
     lesion_boxes, component_boxes = ndimage.find_objects(match.lesions), ndimage.find_objects(match.components)

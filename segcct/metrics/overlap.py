@@ -86,14 +86,21 @@ def as_mask(array: np.ndarray, name: str) -> np.ndarray:
     return mask
 
 
-def check_shapes(prediction: np.ndarray, reference: np.ndarray) -> None:
-    """Raises `MetricError` unless both arrays have one shape, with at least one voxel."""
+def masks_of_one_shape(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as bool arrays. Raises `MetricError` as `as_mask` and `of_one_shape`."""
+    return of_one_shape(as_mask(prediction, "prediction"), as_mask(reference, "reference"))
+
+
+def of_one_shape(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays. Raises `MetricError` unless they have one shape, with at least one voxel."""
+    prediction, reference = np.asarray(prediction), np.asarray(reference)
     if prediction.shape != reference.shape or prediction.size == 0 or prediction.ndim == 0:
         raise MetricError(
             "the two masks do not cover one grid",
             found=f"prediction {prediction.shape}, reference {reference.shape}",
             expected="equal shapes with at least one voxel",
         )
+    return prediction, reference
 
 
 def counts(prediction: np.ndarray, reference: np.ndarray, *, voxels: int | None = None) -> Counts:
@@ -101,8 +108,7 @@ def counts(prediction: np.ndarray, reference: np.ndarray, *, voxels: int | None 
 
     `voxels`: size of the whole image, when the masks are cropped from it.
     """
-    prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
-    check_shapes(prediction, reference)
+    prediction, reference = masks_of_one_shape(prediction, reference)
     both = int(np.count_nonzero(prediction & reference))
     only_prediction = int(np.count_nonzero(prediction)) - both
     only_reference = int(np.count_nonzero(reference)) - both
@@ -129,6 +135,7 @@ def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[
 
 def class_counts(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, Counts | None]:
     """Voxel counts per class, from the same arguments as `class_dice`; None for a class that is in neither array."""
+    prediction, reference = of_one_shape(prediction, reference)
     by_name = {name: counts(prediction == index, reference == index) for index, name in enumerate(classes, start=1)}
     return {name: one if one.prediction + one.reference else None for name, one in by_name.items()}
 
@@ -138,7 +145,7 @@ def label_map_accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
 
     Raises `MetricError` unless both have one shape, with at least one voxel.
     """
-    check_shapes(prediction, reference)
+    prediction, reference = of_one_shape(prediction, reference)
     return float(np.count_nonzero(prediction == reference) / prediction.size)
 
 

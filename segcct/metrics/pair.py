@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from segcct.errors import MetricError
-from segcct.metrics.overlap import Counts, as_mask, check_shapes, counts
+from segcct.metrics.overlap import Counts, counts, masks_of_one_shape, of_one_shape
 from segcct.metrics.surface_distances import SurfaceDistances, check_spacing, distances_between
 
 Status = Literal["ok", "missed", "spurious", "absent"]
@@ -46,8 +46,7 @@ class MaskPair:
         tolerance_mm: float = 2.0,
     ) -> MaskPair:
         """Two masks (bool, or 0 and 1) of one shape, 1-D to 3-D. Raises `MetricError` on anything else."""
-        prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
-        check_shapes(prediction, reference)
+        prediction, reference = masks_of_one_shape(prediction, reference)
         box = _around([box for mask in (prediction, reference) if (box := bounding_box(mask))], prediction.ndim)
         return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm, tolerance_mm, None)
 
@@ -131,7 +130,7 @@ def label_pairs(
     all of them. `voxel_mm3` is the volume of a voxel; default: the product of the spacings, which is too large on a
     sheared grid. Raises `MetricError` for other values, shapes or types.
     """
-    check_shapes(prediction, reference)
+    prediction, reference = of_one_shape(prediction, reference)
     boxes = [_label_boxes(labels) for labels in (prediction, reference)]
     for name, values in structures.items():
         if min(values, default=0) < 1:
@@ -154,7 +153,10 @@ def _label_boxes(labels: np.ndarray) -> dict[int, Box]:
     """Label value -> the box around it, for every value above 0."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise MetricError("label maps hold whole numbers", found=labels.dtype, expected="an integer array")
-    return {value: box for value, box in enumerate(ndimage.find_objects(labels), start=1) if box is not None}
+    # In the order of memory, as NIfTI volumes are not in that of their axes: ten times as fast.
+    order = sorted(range(labels.ndim), key=lambda axis: -abs(labels.strides[axis]))
+    boxes = enumerate(ndimage.find_objects(labels.transpose(order)), start=1)
+    return {value: tuple(box[order.index(axis)] for axis in range(labels.ndim)) for value, box in boxes if box}
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:

@@ -14,6 +14,8 @@ from segcct.plurals import counted
 
 _DIGITS = 12
 """Significant digits of a score: means over classes or cases that should be equal differ beyond them by rounding."""
+_EXACT_UP_TO = 200
+"""Differences up to which all signs are counted."""
 _SMALLEST = 1e-100
 """Largest score from which they are counted."""
 
@@ -36,12 +38,13 @@ def paired(
     patients: Sequence[Hashable] | None = None,
     *,
     higher_is_better: bool | None = True,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Paired:
     """Compare two methods' scores of the same cases; a case that either leaves unscored is left out.
 
     The interval resamples patients; the test is two-sided on the patients' mean differences (zeros dropped), since
     cases of one patient are not independent. Wins are cases where the first is better, which with `higher_is_better`
-    None means nearer to 0.
+    None means nearer to 0. `bounds` is the range of the scores: the interval is clipped to that of their differences.
 
     Raises `MetricError` where the numbers of scores and patients differ, or a score is infinite.
     """
@@ -66,7 +69,7 @@ def paired(
     decimals = _DIGITS - math.ceil(math.log10(max(largest, _SMALLEST)))
     differences = np.round(ours - theirs, decimals)
     scored = [name for _, _, name in rows]
-    low, high = interval(differences, scored)
+    low, high = np.clip(interval(differences, scored), bounds[0] - bounds[1], bounds[1] - bounds[0]).tolist()
     member = numbered(scored)
     by_patient = np.bincount(member, weights=differences) / np.bincount(member)
     nearer = np.round(np.abs(theirs) - np.abs(ours), decimals)
@@ -83,11 +86,24 @@ def paired(
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test, exact for small samples without ties; 1 if nothing differs."""
+    """Two-sided p of Wilcoxon's signed-rank test, zeros dropped; 1 if nothing differs.
+
+    Up to 200 differences p is exact, also where they tie, as distances in voxels do: the normal distribution, which is
+    taken for more, is too small a p in small samples with ties.
+    """
     from scipy import stats  # a second to import, and only comparisons need it
 
-    changed = [difference for difference in differences if difference != 0.0]
-    return float(stats.wilcoxon(changed).pvalue) if changed else 1.0
+    changed = np.array([difference for difference in differences if difference != 0.0])
+    if not changed.size:
+        return 1.0
+    if changed.size > _EXACT_UP_TO:
+        return float(stats.wilcoxon(changed).pvalue)
+    ranks = np.rint(2 * stats.rankdata(np.abs(changed))).astype(int)  # doubled: ties share their mean rank
+    chances = np.ones(1)  # of each sum of the ranks of one sign, signs being drawn at random
+    for rank in ranks.tolist():
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    positive = int(ranks[changed > 0].sum())
+    return min(1.0, 2 * float(chances[: min(positive, int(ranks.sum()) - positive) + 1].sum()))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -43,7 +43,8 @@ def average_surface_distance(prediction: np.ndarray, reference: np.ndarray, spac
 def surface_dice(
     prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float
 ) -> float:
-    """Normalized surface Dice in [0, 1]: fraction of both borders within `tolerance_mm` of the other."""
+    """Normalized surface Dice in [0, 1]: fraction of both borders within `tolerance_mm` of the other
+    (Nikolov et al. 2021, here of border voxels)."""
     if not tolerance_mm >= 0.0:
         raise MetricError("a tolerance is out of range", found=tolerance_mm, expected="0 mm or more")
     pair = MaskPair.of(prediction, reference, spacing_mm)

@@ -418,6 +418,23 @@ def test_masks_are_not_scored_under_a_scheme_they_were_not_written_in(folders: t
             evaluate(*folders, other)
 
 
+def test_the_other_predictions_are_not_compared_under_a_scheme_they_were_not_written_in(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Their left ventricle would be compared with our right one."""
+    other = tmp_path / "other"
+    shutil.copytree(folders[0], other)
+    index(folders[0])
+    index(other, scheme={"name": "custom", "classes": {"LV": 1, "MYO": 2, "RV": 3}, "regions": {}})
+    for named in (None, "acdc"):
+        with pytest.raises(EvaluationError, match=r"under another scheme .*custom \(LV 1.*expected acdc \(RV 1"):
+            evaluate(*folders, named, against=other)
+    for names in ({"RV": 1, "MYO": 2, "LV": 3}, {"a": 1, "b": 2, "c": 3}):  # the same, or without their real names
+        index(other, scheme={"name": "custom", "classes": names, "regions": {}})
+        assert evaluate(*folders, against=other)["paired"]["cases"] == 3
+        assert evaluate(other, folders[1], against=folders[0])["paired"]["cases"] == 3
+
+
 def test_masks_of_another_program_are_scored_by_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It gives the classes of a custom scheme, and says how the dataset is read: files, label values, patients."""
     for case in ("p1_visit1", "p1_visit2", "p2_visit1"):
@@ -457,6 +474,18 @@ def test_masks_of_another_program_are_scored_by_a_config(tmp_path: Path, capsys:
     config.unlink()
     assert main([*map(str, command), "--output", str(tmp_path / "o")]) == 1
     assert "config.yaml: no such config file" in capsys.readouterr().err
+
+
+def test_images_that_have_moved_are_those_of_the_dataset(tmp_path: Path) -> None:
+    """Scans are often predicted on another machine than they are evaluated on."""
+    data = {"layout": "paired", "root": "there", "channels": {"cine": "{id}_mr.nii.gz"}, "label": "{id}_seg.nii.gz"}
+    data |= {"scheme": "acdc"}
+    save(tmp_path / "data" / "a_mr.nii.gz", np.zeros(SHAPE))
+    save(tmp_path / "data" / "a_seg.nii.gz", heart())
+    save(tmp_path / "masks" / "a.nii.gz", heart())
+    index(tmp_path / "masks", data=data)  # the images are /scan.nii.gz
+    image = tmp_path / "data" / "a_mr.nii.gz"
+    assert evaluate(tmp_path / "masks", tmp_path / "data")["files"]["a"]["channels"] == {"cine": [str(image)]}
 
 
 def test_an_index_without_a_scheme_is_not_called_missing(folders: tuple[Path, Path]) -> None:
@@ -715,6 +744,7 @@ def test_against_other_predictions(folders: tuple[Path, Path], tmp_path: Path) -
     assert summary["paired"] == paired
     dice = paired["classes"]["LV"]["dice"]
     assert dice["difference"] == pytest.approx(5 / 9 - 1)
+    assert dice["ci95"][0] == -1.0  # three patients: Student's interval would go beyond
     assert (dice["wins"], dice["losses"], dice["ties"], dice["n"]) == (0, 2, 1, 3)
     assert dice["p"] == 0.5  # two differences of one sign
     assert dice["p_holm"] == 1.0
@@ -743,6 +773,26 @@ def test_classes_and_regions_are_corrected_apart() -> None:
     p = {name: found["classes"][name]["dice"]["p_holm"] for name in ("A", "B", "both")}
     assert p == pytest.approx({"A": 4 / 128, "B": 4 / 128, "both": 2 / 128})
     assert found["overall"]["dice"]["p_holm"] == pytest.approx(2 / 128)
+
+
+def test_a_missed_class_that_is_not_scored_counts_for_neither_in_the_overall_difference() -> None:
+    """Else a model improves its mean over the classes by missing the difficult one."""
+    scheme = Scheme("two", {"A": 1, "B": 2})
+
+    def row(case: int, name: str, status: str, hd95: float | None, dice: float | None) -> Row:
+        scores = {**dict.fromkeys(all_metrics()), "hd95_mm": hd95, "dice": dice}
+        return Row(f"{case}", f"{case}", name, status, None, None, {"monai": scores}, {})
+
+    ours = [each for case in range(3) for each in (row(case, "A", "ok", 1, 0.9), row(case, "B", "missed", None, 0))]
+    theirs = [each for case in range(3) for each in (row(case, "B", "ok", 9, 0.5), row(case, "A", "ok", 1, 0.9))]
+    overall = paired_differences(ours, theirs, scheme, get_convention("monai"))["overall"]
+    assert (overall["hd95_mm"]["difference"], overall["hd95_mm"]["ties"]) == (0, 3)
+    assert overall["dice"]["difference"] == pytest.approx(-0.25)
+    # What the reference lacks and one of the two draws is scored for that one alone.
+    ours = [row(0, "A", "ok", 1, 0.9), row(0, "B", "absent", None, None)]
+    theirs = [row(0, "A", "ok", 1, 0.9), row(0, "B", "spurious", 30, 0)]
+    overall = paired_differences(ours, theirs, scheme, get_convention("monai"))["overall"]
+    assert overall["dice"]["difference"] == pytest.approx(0.45)
 
 
 def test_other_predictions_are_compared_on_the_cases_of_a_split(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -215,6 +215,17 @@ def test_a_class_that_is_only_predicted_is_not_in_the_macro_f1():
     assert ranges.macro_f1 == pytest.approx([5 / 6, 5 / 6])
 
 
+def test_a_rare_class_that_a_draw_lacks_still_counts_in_the_means():
+    """The third class, of two images, is never found, and the others always: its absence must not look like 1."""
+    reference = np.repeat([0, 1, 2], [20, 20, 2])
+    certain = np.eye(3)[np.where(reference == 2, 1, reference)]
+    ranges = class_intervals(certain, reference)
+    f1 = mean_of([one.f1 for one in class_scores(reference, certain.argmax(axis=1), 3)])
+    assert ranges.balanced_accuracy == pytest.approx([2 / 3, 2 / 3])
+    assert ranges.macro_f1[0] <= f1 <= ranges.macro_f1[1] < 0.7
+    assert ranges.macro_auroc[1] < 1
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(5, 60))
 def test_figures_lie_in_their_range(seed, classes, count):

@@ -7,9 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from segcct import metrics
 from segcct.errors import MetricError
+from segcct.metrics.pair import bounding_box
 from segcct.metrics.surface_distances import border_voxels
 from segcct.metrics.surfels import WeightedDistances
 
@@ -189,6 +191,20 @@ def test_label_pairs_crop_and_count_as_whole_masks() -> None:
     assert pairs["none"].status == "absent"
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_labels_are_searched_in_the_order_of_memory(axes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another order, as NIfTI volumes would be, a search takes ten times as long."""
+    searched = []
+    find = ndimage.find_objects
+    monkeypatch.setattr(ndimage, "find_objects", lambda labels: searched.append(labels) or find(labels))
+    labels = np.zeros((6, 9, 12), dtype=np.uint8)
+    labels[1:3, 2:7, 4:8] = np.random.default_rng(1).integers(0, 3, (2, 5, 4))
+    labels = labels.transpose(axes)[::-1]
+    pair = dict(metrics.label_pairs(labels, labels, {"one": (1,)}))["one"]
+    np.testing.assert_array_equal(pair.reference, (labels == 1)[bounding_box(labels == 1)])
+    assert all(sorted(each.strides, key=abs, reverse=True) == list(each.strides) for each in searched)
+
+
 def test_bad_input_says_what_is_wrong() -> None:
     a = np.ones((3, 3, 3), dtype=bool)
     with pytest.raises(MetricError, match=r"do not cover one grid.*prediction \(3, 3, 3\), reference \(3, 3, 4\)"):
@@ -213,6 +229,34 @@ def test_bad_input_says_what_is_wrong() -> None:
         metrics.get_convention("nnunet")
     with pytest.raises(MetricError, match=r"Did you mean transunet\?"):
         metrics.get_convention("tranunet")
+
+
+COMPARED = {
+    **{name: getattr(metrics, name) for name in ("dice", "iou", "accuracy", "counts", "label_map_accuracy")},
+    "class_dice": lambda a, b: metrics.class_dice(a, b, ["structure"]),
+    "class_counts": lambda a, b: metrics.class_counts(a, b, ["structure"]),
+    "label_pairs": lambda a, b: dict(metrics.label_pairs(a, b, {"structure": [1]}))["structure"].counts,
+    "hausdorff": lambda a, b: metrics.hausdorff(a, b, (1.0, 2.0)),
+    "surface_dice": lambda a, b: metrics.surface_dice(a, b, (1.0, 2.0), 1.0),
+    "lesion_scores": lambda a, b: metrics.lesion_scores(a, b, (1.0, 2.0), metrics.LesionRule(0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_every_function_takes_nested_lists_and_refuses_other_shapes(name: str) -> None:
+    first, second = [[0, 1, 1], [0, 1, 0]], [[0, 1, 1], [0, 0, 0]]
+    assert COMPARED[name](first, second) == COMPARED[name](np.array(first), np.array(second))
+    with pytest.raises(MetricError, match=r"do not cover one grid.*prediction \(2, 3\), reference \(2, 2\)"):
+        COMPARED[name](np.array(first), np.array(second)[:, :2])
+
+
+def test_lesion_scores_refuse_label_maps_and_spacings_of_other_images() -> None:
+    mask, rule = cube((4, 4, 4), (1, 1, 1), 2), metrics.LesionRule(0, 0.0)
+    with pytest.raises(MetricError, match="prediction is not a mask"):
+        metrics.lesion_scores(3 * mask.astype(int), mask, (1.0, 1.0, 1.0), rule)
+    for spacing_mm in ((1.0, 1.0), (1.0, 1.0, -1.0)):
+        with pytest.raises(MetricError, match="the voxel spacing does not fit"):
+            metrics.lesion_scores(mask, mask, spacing_mm, rule)
 
 
 def test_dice_per_class_by_hand() -> None:
