@@ -25,8 +25,8 @@ class ReconstructionLossSection(Section):
 
     @model_validator(mode="after")
     def _some(self) -> ReconstructionLossSection:
-        if self.l1 + self.foreground + self.foreground_squared + self.ssim + self.gradient <= 0:
-            raise ValueError("one of train.loss.l1, foreground, foreground_squared, ssim, gradient must be above 0")
+        if not any(weight for _, weight in self):
+            raise ValueError(f"one of train.loss.{', '.join(type(self).model_fields)} must be above 0")
         return self
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.datasets.layouts import read_case, read_label
 from segcct.datasets.layouts.volumes import require_one_grid
 from segcct.errors import DataError
+from segcct.evaluation.summary_record import CaseFiles
 from segcct.images.formats import SUFFIXES
 from segcct.images.raster import BANDS
 from segcct.images.volume import Volume, says_synthetic
@@ -29,6 +30,7 @@ class CaseImages:
     """One case, every array (X, Y, Z) on the first channel's grid; a color channel is (X, Y, Z, 3)."""
 
     channels: Mapping[str, np.ndarray]
+    """Empty where only the masks can be read."""
     grid: Volume
     prediction: np.ndarray
     """Class indices, 0 background."""
@@ -54,32 +56,46 @@ def images_of(results: Results, case: str) -> CaseImages:
     Raises:
         SegcctError: the evaluation does not say where they are, or a file is missing, damaged, or on another grid.
     """
-    files, scheme = results.summary.files.get(case), results.scheme
-    if files is None or not files.model_fields_set:
-        raise DataError("the evaluation names no image files for this case")
+    files, scheme = _files(results, case), results.scheme
     label_data = results.summary.data
     index = None if results.other_model else results.index
     image_data = (index.data if index else None) or label_data
     named = {name: paths_of(paths) for name, paths in (files.channels or {}).items()}
     channels = {name: paths for name, paths in named.items() if paths and not _is_label(name, label_data)}
     if not channels:
-        raise DataError(f"the evaluation names no image of case {case}, only masks")
+        raise DataError(
+            f"the evaluation names no image of case {case}, only masks",
+            remedy="Run `segcct evaluate` with the dataset as --reference and its config as --scheme",
+        )
     if all(len(paths) == 1 and _is_volume(paths[0]) for paths in channels.values()):
         images, grid = _volumes(channels)
     else:
         images, grid = _by_layout(case, channels, image_data, scheme)
+    return replace(masks_of(results, case, grid), channels=_with_colors(images), clip_window=_clip_window(image_data))
+
+
+def masks_of(results: Results, case: str, grid: Volume | None = None) -> CaseImages:
+    """Prediction and reference of a case without its image; `grid` is that of the image. Raises as `images_of`."""
+    files, scheme = _files(results, case), results.scheme
     mask = load_mask(_one(paths_of(files.prediction), f"prediction of case {case}"))
+    grid = grid or mask
     require_one_grid(mask, grid)
     paths = paths_of(files.reference)
-    reference = _reference(case, paths, grid, label_data, scheme) if paths else None
+    reference = _reference(case, paths, grid, results.summary.data, scheme) if paths else None
     return CaseImages(
-        channels=_with_colors(images),
+        channels={},
         grid=grid,
         prediction=_indices(mask.array, scheme),
         reference=None if reference is None else _indices(reference, scheme),
         synthetic=says_synthetic(grid),
-        clip_window=_clip_window(image_data),
     )
+
+
+def _files(results: Results, case: str) -> CaseFiles:
+    files = results.summary.files.get(case)
+    if files is None or not files.model_fields_set:
+        raise DataError("the evaluation names no image files for this case")
+    return files
 
 
 def _clip_window(data: Mapping[str, object] | None) -> figures.Window | None:

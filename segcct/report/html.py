@@ -49,7 +49,7 @@ def number(value: object, digits: int = 3) -> str:
     return f"{value:z.{digits}f}".replace("-", _MINUS)
 
 
-def interval(value: object, digits: int = 3, with_sign: bool = False) -> str:
+def interval(value: object, digits: int = 3, *, with_sign: bool = False) -> str:
     """`[low, high]` -> `0.81 to 0.88`; "not defined" where either end is."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return NOT_DEFINED

@@ -14,6 +14,11 @@ const toggle = (button) => {
   button.setAttribute("aria-pressed", String(shown));
   return shown ? "" : "none";
 };
+const goTo = (part, block, view = part) => {  // the keyboard goes there, too
+  part.tabIndex = -1;
+  part.focus({ preventScroll: true });
+  view.scrollIntoView({ block });
+};
 const stepSlice = (viewer, by) => {
   const slider = viewer.querySelector("input[type=range]");
   if (!slider) return;
@@ -42,13 +47,55 @@ all(".viewer").forEach((viewer) => {
     const display = toggle(button);
     all(`path.${button.dataset.class}`, viewer).forEach((path) => { path.style.display = display; });
   }));
-  all(".picture", viewer).forEach((picture) => picture.addEventListener("click", () => picture.parentElement.classList.toggle("large")));
+  all(".picture", viewer).forEach((picture) => picture.addEventListener("click", () => {
+    picture.setAttribute("aria-pressed", String(picture.parentElement.classList.toggle("large")));
+  }));
 });
 
 all(".toggles button").forEach((button) => button.addEventListener("click", () => {
   const display = toggle(button);
   all(`g[data-series="${button.dataset.series}"]`).forEach((group) => { group.style.display = display; });
 }));
+
+// Marks of a plot (dots, bars) are read where a pointer is near one, or one after the other by the arrow keys.
+const NEAR_PX = 24;
+all(".read svg").filter((svg) => svg.querySelector("title")).forEach((svg) => {
+  const readout = svg.closest(".read").querySelector(".readout");
+  const marks = () => all("title", svg).map((title) => title.parentElement).filter((mark) => mark.parentElement.style.display !== "none");
+  const fromLeft = () => marks().map((mark) => [mark.getBoundingClientRect().left, mark]).sort(([a], [b]) => a - b).map(([, mark]) => mark);
+  const distance = (mark, { clientX, clientY }) => {
+    const box = mark.getBoundingClientRect();
+    return Math.hypot(Math.max(box.left - clientX, 0, clientX - box.right), Math.max(box.top - clientY, 0, clientY - box.bottom));
+  };
+  let current;
+  const choose = (mark) => {
+    if (!mark || mark.classList.contains("chosen")) return;
+    all(".chosen", svg.closest(".read")).forEach((one) => one.classList.remove("chosen"));
+    mark.classList.add("chosen");
+    current = mark;
+    readout.textContent = mark.textContent;
+    svg.setAttribute("aria-valuetext", mark.textContent);
+  };
+  const point = (event) => {
+    const near = marks().map((mark) => [distance(mark, event), mark]).filter(([px]) => px <= NEAR_PX);
+    choose(near.sort(([a], [b]) => a - b)[0]?.[1]);
+  };
+  svg.tabIndex = 0;
+  Object.entries({ role: "slider", "aria-valuemin": 1, "aria-valuemax": marks().length, "aria-valuenow": 1, "aria-valuetext": "nothing chosen" })
+    .forEach(([name, value]) => svg.setAttribute(name, value));
+  svg.addEventListener("pointermove", point);
+  svg.addEventListener("pointerdown", point);
+  svg.addEventListener("keydown", (event) => {
+    const shown = fromLeft(), place = shown.indexOf(current);
+    const next = { ArrowRight: place + 1, ArrowUp: place + 1, ArrowLeft: place - 1, ArrowDown: place - 1, Home: 0, End: shown.length - 1 }[event.key];
+    if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();  // the gallery steps through slices by the same keys
+    const reached = Math.min(Math.max(next, 0), shown.length - 1);
+    choose(shown[reached]);
+    svg.setAttribute("aria-valuenow", reached + 1);
+  });
+});
 
 const table = document.getElementById("cases");
 if (table) {
@@ -85,7 +132,7 @@ if (table) {
     const row = [...body.rows].find((one) => one.dataset.case === link.dataset.case);
     all("tr.found", table).forEach((one) => one.classList.remove("found"));
     row.classList.add("found");
-    row.scrollIntoView({ block: "center", behavior: "smooth" });
+    goTo(row, "center");
   }));
 }
 
@@ -109,7 +156,7 @@ if (gallery) {
     all(`a[href="#${article.id}"]`).forEach((link) => link.addEventListener("click", (event) => {
       event.preventDefault();
       choose(article);
-      gallery.scrollIntoView({ block: "start", behavior: "smooth" });
+      goTo(article, "start", gallery);
     }));
   });
   document.addEventListener("keydown", (event) => {

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from segcct import figures
-from segcct.errors import SegcctError, failure_of, kind_of, reason_of
-from segcct.evaluation.anonymous import NAMING
+from segcct.errors import failure_of, kind_of
+from segcct.evaluation.anonymous import FILES, NAMING
 from segcct.evaluation.summary_record import STATUSES, MetricStats, SegmentationSummary
 from segcct.metrics.metric_table import Quantity, quantity
 from segcct.plurals import counted
 from segcct.progress import say
 from segcct.report import plots
-from segcct.report.case_images import CaseImages, images_of
+from segcct.report.case_images import CaseImages, images_of, masks_of
 from segcct.report.findings import changed_sentence, findings, ranked, worst_cases
 from segcct.report.html import Tile, class_colors, interval, make_way_for_page, number, provenance, render, write_page
 from segcct.report.results import Results, Score, read_results
@@ -35,7 +37,7 @@ _DEFINED = {
 
 @dataclass(frozen=True)
 class Shown:
-    """One case of the section of images: its viewer, or why there is none."""
+    """One case of the section of images: its viewer, of the masks alone where there is a problem with the image."""
 
     rank: str
     case: str
@@ -162,19 +164,21 @@ def _show(results: Results, rank: str, case: str) -> Shown:
     if case in results.changed_files:
         problem = f"the {results.changed_files[case]} has changed since it was scored"
         return replace(shown, problem=problem)
-    try:
-        images = images_of(results, case)
-        return replace(shown, viewer=_viewer(images, f"v{rank.lower()}"), synthetic=images.synthetic)
-    except Exception as error:
-        if results.anonymized:  # neither the page nor `--debug` names files
-            return replace(shown, problem=kind_of(error))
-        reason = reason_of(error) if isinstance(error, OSError | SegcctError) else failure_of(error, case)
-        return replace(shown, problem=reason)
+    if results.anonymized and not results.summary.files:
+        return replace(shown, problem=f"{FILES}, which names the images, is not in the folder of the evaluation")
+    for read in (images_of, masks_of):
+        try:
+            images = read(results, case)
+            return replace(shown, viewer=_viewer(images, f"v{rank.lower()}"), synthetic=images.synthetic)
+        except Exception as error:  # of anonymized cases neither the page nor `--debug` names files
+            reason = kind_of(error) if results.anonymized else failure_of(error)
+            shown = replace(shown, problem=shown.problem or reason)
+    return shown
 
 
 def _viewer(images: CaseImages, key: str) -> Viewer:
     names = list(images.channels)[:_MOST_CHANNELS]
-    choice = SliceChoice.of(images.grid, images.reference, images.prediction, _SLICES[len(names)])
+    choice = SliceChoice.of(images.grid, images.reference, images.prediction, _SLICES[len(names) or 1])
     channels = {}
     for name in names:
         window, pixels = images.window_of(name), choice.pick(images.channels[name])
@@ -182,10 +186,14 @@ def _viewer(images: CaseImages, key: str) -> Viewer:
             channels[name] = Channel({"image": pixels}, ": as stored, not windowed")
         else:
             channels[name] = Channel({"image": window.apply(pixels)}, f": {window.text}")
-    panes = [Pane("Image", "image"), Pane("Prediction", "image", choice.prediction)]
+    panes = [Pane("Image", "image")] if channels else []
     if choice.reference is not None:
-        panes.insert(1, Pane("Reference", "image", choice.reference))
+        panes.append(Pane("Reference", "image", choice.reference))
+    panes.append(Pane("Prediction", "image", choice.prediction))
+    if choice.reference is not None:
         panes.append(Pane("Difference", "image", choice.prediction, choice.reference, "dim"))
+    if not channels:
+        channels = {"masks": Channel({"image": np.zeros(choice.prediction.shape, np.uint8)}, " without the image")}
     return build_viewer(key, choice, channels, panes)
 
 

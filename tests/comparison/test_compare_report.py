@@ -34,7 +34,7 @@ from segcct.predictions.prediction_request import Request, resolve
 from segcct.quality import FEATURES, CalibrationRow
 from segcct.quality.calibration_run import calibrate
 from segcct.report.html import number
-from tests.support.browser import probed
+from tests.support.browser import probed, too_wide_for_paper
 from tests.support.toy_pair import class_filler, data_section, loaded_case, predictor
 
 NOISE = {"clean": 2.0, "fair": 9.0, "noisy": 14.0}
@@ -206,6 +206,10 @@ def test_both_baselines_name_their_columns(page):
     assert [heads.count(f">{name}</th>") for name in ("Class means", "Slice means", "Reduction")] == [1, 1, 2]
     first_row = re.search(r"<tbody><tr>(.*?)</tr>", table, re.DOTALL)[1]
     assert first_row.count("<td") == sum(widths) + heads.count("From the reference")
+
+
+def test_columns_are_explained_where_no_mouse_hovers(page):
+    assert "<b>Cl. means</b>: RMSE of the class-mean baseline in the foreground; " in page
 
 
 def test_without_references(scans, cycles, tmp_path):
@@ -468,7 +472,7 @@ window.addEventListener("load", () => {
   const out = { width: window.innerWidth };
   const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
   const seen = () => [...document.querySelectorAll(".case")].filter((one) => one.offsetParent !== null);
-  document.querySelector(".gallery").scrollIntoView();
+  document.querySelector(".gallery").scrollIntoView({ behavior: "instant" });
   out.first = seen().map((one) => one.querySelector(".case-name").textContent);
   key("n");
   out.second = seen().map((one) => one.querySelector(".case-name").textContent);
@@ -488,6 +492,7 @@ window.addEventListener("load", () => {
   heads[1].click(); out.down = column();
   document.querySelector('#cases a[href="#case-1"]').click();
   out.linked = seen().map((one) => one.id);
+  out.focused = document.activeElement.id;
   out.letters = [...article.querySelectorAll(".picture")].length;
   const boxes = [...document.querySelectorAll(".case.current figure")].map((one) => one.getBoundingClientRect());
   out.overlap = boxes.some((a, i) => boxes.slice(i + 1).some((b) =>
@@ -512,6 +517,12 @@ window.addEventListener("message", (told) => {{
 
 
 @pytest.mark.slow
+def test_tables_fit_on_paper(page, tmp_path):
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    assert too_wide_for_paper(tmp_path / "page.html") == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_works_in_a_browser(page, tmp_path, width):
     (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
@@ -527,6 +538,7 @@ def test_the_page_works_in_a_browser(page, tmp_path, width):
     assert out["up"][0] == "noisy"
     assert out["up"][-1] == out["down"][-1] == EMPTY  # not defined stays last
     assert out["linked"] == ["case-1"]
+    assert out["focused"] == "case-1"
     assert not out["overlap"]
     assert out["themed"]
     assert out["overflow"] <= 0

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from segcct.cli import build_parser
+from segcct.commands import build_parser
 from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.pseudonyms import pseudonym
@@ -87,7 +87,9 @@ def test_nobody_is_named_and_pictures_are_drawn(of, scans, tmp_path):
     assert "No image: a file is missing or cannot be read." in page
     assert_nobody_is_named(tmp_path / "r")
     (tmp_path / "e" / "files.json").unlink()
-    assert "No image: files are missing" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
+    assert "No image: files.json, which names the images, is not" in write_report(
+        tmp_path / "e", tmp_path / "r"
+    ).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from segcct.report.results import Score, read_results
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
 from segcct.report.viewer import data_uri
-from tests.support.browser import probed
+from tests.support.browser import probed, too_wide_for_paper
 
 METRICS = ("dice", "iou", "hd95_mm", "nsd")
 
@@ -332,10 +332,17 @@ def test_missing_images_are_said_and_the_page_is_written(evaluation: Path, tmp_p
     summary["files"]["p4_missed"]["channels"] = {}
     shutil.copytree(evaluation, tmp_path / "evaluation")
     (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(summary))
-    words = Outline(write_report(tmp_path / "evaluation", tmp_path / "report").read_text(encoding="utf-8")).words
+    page = write_report(tmp_path / "evaluation", tmp_path / "report").read_text(encoding="utf-8")
+    words = Outline(page).words
     assert f"No image: {tmp_path / 'gone.nii.gz'}: no such file" in words
     assert "No image: the evaluation names no image files for this case" in words
-    assert "No image: the evaluation names no image of case p4_missed, only masks" in words
+    remedy = "Run `segcct evaluate` with the dataset as --reference and its config as --scheme"
+    assert f"No image: the evaluation names no image of case p4_missed, only masks. {remedy}." in words
+    with_masks = [case for case in re.findall(r'<article class="case">.*?</article>', page, re.S) if "<path" in case]
+    assert len(with_masks) == 2  # which are drawn without the image, where their files are known
+    for case in with_masks:
+        assert re.findall(r"<figcaption>(.*?)</figcaption>", case) == ["Reference", "Prediction", "Difference"]
+        assert "masks without the image<" in case
 
 
 def test_an_image_on_another_grid_is_not_drawn(evaluation: Path, tmp_path: Path):
@@ -855,6 +862,14 @@ def test_a_page_is_printed_in_the_light_theme_with_its_colors():
     assert "print-color-adjust: exact" in STYLE.split("@media print")[1]
 
 
+@pytest.mark.slow
+def test_tables_fit_on_paper(masks: Path, tmp_path: Path):
+    """The table of four metrics and that of three conventions."""
+    conventions = ["default", "transunet", "monai"]
+    evaluate(masks / "predictions", masks / "references", output=tmp_path / "e", conventions=conventions)
+    assert too_wide_for_paper(write_report(tmp_path / "e", tmp_path / "r")) == []
+
+
 PROBE = """
 <script>
 window.addEventListener("load", () => {
@@ -862,9 +877,26 @@ window.addEventListener("load", () => {
   const column = (index) =>
     [...document.querySelectorAll("#cases tbody tr")].map((row) => row.cells[index].textContent.trim());
   const heads = document.querySelectorAll("#cases thead button");
+  const strip = document.querySelector(".strips svg"), said = () => strip.closest(".read").querySelector(".readout");
+  const key = (name) => strip.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+  out.notYet = said().textContent;
+  key("End"); out.last = said().textContent;
+  key("ArrowLeft"); out.before = said().textContent;
+  key("Home"); key("ArrowLeft"); out.first = said().textContent;
+  out.keyboard = [strip.tabIndex, strip.getAttribute("role"), strip.getAttribute("aria-valuetext")];
+  document.querySelectorAll(".strips svg")[1].dispatchEvent(new KeyboardEvent("keydown", { key: "Home" }));
+  out.other = said().textContent;
+  key("Home"); out.again = said().textContent;
+  const dot = document.querySelector(".scatter circle"), box = dot.getBoundingClientRect();
+  const touch = { clientX: box.right + 6, clientY: box.top, bubbles: true };
+  dot.closest("svg").dispatchEvent(new PointerEvent("pointerdown", touch));
+  out.touched = dot.closest(".read").querySelector(".readout").textContent === dot.textContent;
+  out.marked = document.querySelectorAll(".chosen").length;
   heads[1].click(); out.up = column(0);
   heads[1].click(); out.down = column(0);
   heads[2].click(); out.absentLast = column(0).at(-1);
+  document.querySelector("a[data-case]").click();
+  out.focused = document.activeElement.dataset.case === document.querySelector("a[data-case]").dataset.case;
   const metric = document.getElementById("metric");
   metric.value = "hd95_mm"; metric.dispatchEvent(new Event("change"));
   out.hd = document.querySelector('tr[data-case="p1_same"] td[data-scores]').firstChild.data;
@@ -877,7 +909,7 @@ window.addEventListener("load", () => {
   viewer.querySelector(".legend button").click();
   out.hidden = [...viewer.querySelectorAll("path.k1")].every((path) => path.style.display === "none");
   viewer.querySelector(".picture").click();
-  out.large = viewer.querySelectorAll("figure.large").length;
+  out.large = viewer.querySelectorAll('figure.large > .picture[aria-pressed="true"]').length;
   const before = getComputedStyle(document.body).backgroundColor;
   document.getElementById("theme").click();
   out.themed = getComputedStyle(document.body).backgroundColor !== before;
@@ -893,10 +925,19 @@ window.addEventListener("load", () => {
 def test_the_page_works_in_a_browser(page: str, tmp_path: Path, width: int):
     (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
     out = probed(tmp_path / "page.html", f"{width},900")
+    assert out["notYet"] == ""
+    assert [out["before"], out["last"]] == ["p1_same: RV 1.000", "p4_missed: RV 1.000"]
+    assert out["first"].startswith("p3_far: RV")
+    assert ": MYO" in out["other"]
+    assert out["again"] == out["first"]
+    assert out["keyboard"] == [0, "slider", out["first"]]
+    assert out["touched"]
+    assert out["marked"] == 2  # one in each plot that was read
     assert out["up"][0] == "p4_missed"
     assert out["up"][-1] == "p1_same"
     assert out["down"] == out["up"][::-1]
     assert out["absentLast"] == "p5_absent"
+    assert out["focused"]
     assert out["hd"] == "0.00"
     assert out["slice"] == out["spoken"] == "2"
     assert out["shown"] == ["0"] * 4

@@ -25,7 +25,7 @@ from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.run_folder import RunFolder
-from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
+from segcct.tasks.reconstruction.reconstruction_loss import TERMS, ReconstructionLoss, gradient_difference
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.slice_task import mean_scores
 from segcct.tasks.training_dataset import TrainingData
@@ -109,6 +109,13 @@ def test_gradient_difference_by_hand():
     made = torch.tensor([[[[0.0, 1.0, 1.0], [0.0, 1.0, 3.0]]]])
     assert gradient_difference(made, true).item() == pytest.approx((2 / 3 + 4 / 4) / 2)
     assert gradient_difference(made + 5, made).item() == 0
+
+
+def test_each_weight_has_its_term_and_the_loss_is_their_sum(images):
+    assert list(TERMS) == list(ReconstructionLossSection.model_fields)
+    weights = dict(zip(TERMS, (0.5, 1.0, 2.0, 3.0, 4.0), strict=True))
+    terms = sum(only(**{name: weight})(*images).item() for name, weight in weights.items())
+    assert ReconstructionLoss(ReconstructionLossSection(**weights))(*images).item() == pytest.approx(terms)
 
 
 def test_equal_images_cost_nothing(images):
