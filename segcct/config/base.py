@@ -87,7 +87,7 @@ class TrainSection(Section):
     muon_lr: Annotated[float, Field(gt=0, le=1e6)] = 0.02
     """muon: learning rate of matrices and kernels; `lr` is that of the rest."""
     weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
-    """Weight decay of matrices and kernels; biases, norms and scales have none."""
+    """Weight decay of matrices, kernels and positional tables; biases, norms and scales have none."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
     schedule: Literal["cosine", "poly"] = "cosine"

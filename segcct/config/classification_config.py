@@ -26,9 +26,11 @@ from segcct.config.split_section import Amount, Fold, SplitSection
 
 class ImageSplitSection(SplitSection):
     val: Amount = 0.1
-    """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images."""
+    """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images;
+    copies, and the images of one patient, count as one."""
     test: Amount = 0.1
-    """What is kept for testing (fractions and kfold): a fraction below 1, a number from 1 on, of images."""
+    """What is kept for testing (fractions and kfold): a fraction below 1, a number from 1 on, of images;
+    copies, and the images of one patient, count as one."""
 
 
 class ImagesSection(Section):

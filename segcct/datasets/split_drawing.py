@@ -88,14 +88,14 @@ def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, lis
     drawn_from = len(pool)
 
     if section.kind == "crossval":
-        tested = _fold(pool, fold, section.folds)
+        tested = fold_of(pool, fold, section.folds)
     else:
-        tested = set(fixed_by["test"]) or set(pool[: _amount(section.test, drawn_from)])
+        tested = set(fixed_by["test"]) or set(pool[: amount_of(section.test, drawn_from)])
     pool = [patient for patient in pool if patient not in tested]
     if section.kind == "kfold":
-        validating = _fold(pool, fold, section.folds)
+        validating = fold_of(pool, fold, section.folds)
     else:
-        validating = fixed_by["val"] or set(pool[: _amount(section.val, drawn_from)])
+        validating = fixed_by["val"] or set(pool[: amount_of(section.val, drawn_from)])
     split_of = {patient: "val" if patient in validating else "train" for patient in pool}
     split_of |= dict.fromkeys(fixed_by.get("val", ()), "val")
     split_of |= dict.fromkeys(tested, "test")
@@ -109,21 +109,21 @@ def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, lis
     return case_ids
 
 
-def _amount(amount: float, patients: int) -> int:
+def amount_of(amount: float, patients: int) -> int:
     """How many patients a setting means: a fraction below 1, rounded half up to at least one, or a number from 1 on."""
     if amount >= 1:
         return int(amount)
     return max(1, math.floor(amount * patients + 0.5)) if amount > 0 else 0
 
 
-def _fold(patients: Sequence[str], fold: int, folds: int) -> set[str]:
-    """Every `folds`-th patient. Raises `SplitError` where there are fewer."""
+def fold_of(patients: Sequence[str], fold: int, folds: int, noun: str = "patient") -> set[str]:
+    """Every `folds`-th patient, or `noun`. Raises `SplitError` where there are fewer."""
     if len(patients) < folds:
         raise SplitError(
-            f"too few patients for {folds} folds",
-            found=counted(len(patients), "patient"),
+            f"too few {noun}s for {folds} folds",
+            found=counted(len(patients), noun),
             expected=f"at least {folds}",
-            remedy="Lower data.split.folds, or take fewer patients for testing",
+            remedy=f"Lower data.split.folds, or take fewer {noun}s for testing",
         )
     return set(patients[fold::folds])
 
@@ -135,7 +135,7 @@ def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str
         case_ids["test"] = [case.id for case in cases if case.split == "test"]  # the other lists hold none of them
     if section.val_list is None:
         patients = patients_in_order((by_id[case_id].patient for case_id in case_ids["train"]), section.seed)
-        validating = _fold(patients, fold, section.folds) if patients else set()
+        validating = fold_of(patients, fold, section.folds) if patients else set()
         case_ids["val"] = [case_id for case_id in case_ids["train"] if by_id[case_id].patient in validating]
         case_ids["train"] = [case_id for case_id in case_ids["train"] if by_id[case_id].patient not in validating]
     return case_ids

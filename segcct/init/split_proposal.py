@@ -65,9 +65,10 @@ def patient_hint(ids: Sequence[str]) -> str:
     hint = "if some are of one patient or volume, say so by data.patient"
     pattern = r"(.*)[-_]\D*\d+"
     patients = Counter(match[1] for each in ids if (match := re.fullmatch(pattern, each)))
-    if len(patients) < _FEW or patients.total() < len(ids) or len(patients) == len(ids):
+    are_years = all(re.fullmatch(r"(19|20)\d\d", name) for name in patients)
+    if len(patients) < _FEW or patients.total() < len(ids) or len(patients) == len(ids) or are_years:
         return hint
-    return f"{hint}, such as '{pattern}' ({counted(len(patients), 'patient')}: {listed([*patients], 3)})"
+    return f"{hint}, such as '{pattern}' (it would make {counted(len(patients), 'patient')}: {listed([*patients], 3)})"
 
 
 def _lists(tree: FolderTree, cases: Sequence[Case]) -> dict[str, Path]:

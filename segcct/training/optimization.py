@@ -22,7 +22,8 @@ def build_optimizer(network: nn.Module, train: TrainSection) -> torch.optim.Opti
 
 
 def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay acts on matrices and kernels only, not on biases, norms and scales."""
+    """Weight decay acts on matrices, kernels and positional tables, not on biases, norms and scales: timm's rule, by
+    which the compact transformers were trained. (Swin's own training spares its tables of relative positions too.)"""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},

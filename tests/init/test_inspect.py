@@ -448,6 +448,7 @@ def test_scans_stored_from_the_head_or_from_the_feet_are_of_one_plane() -> None:
         ([f"p{number // 2}_{number % 2}" for number in range(12)], "6 patients: p0, p1, p2 and 3 more"),
         ([f"P{number // 3}-slice{number}" for number in range(24)], "8 patients: P0, P1, P2 and 5 more"),
         ([f"IMG_{number:04d}" for number in range(12)], None),
+        ([f"{2015 + number % 6}_{number:02d}" for number in range(12)], None),  # years
         ([f"p{number}_0" for number in range(12)], None),
         ([f"{number}" for number in range(12)], None),
     ],

@@ -475,6 +475,11 @@ def test_holdout_by_class_whatever_the_order(tmp_path):
     assert make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6})) == splits
 
 
+def test_a_fraction_of_few_images_is_at_least_one(tmp_path):
+    splits = make_class_splits(load(write_folder(tmp_path / "data", 2)), section(tmp_path, split={"val": 0.05}))
+    assert [len(ids) for ids in (splits.train, splits.val, splits.test)] == [4, 1, 1]
+
+
 def test_crossval_tests_every_image_once_and_never_selects_on_it(tmp_path):
     found = load(write_folder(tmp_path / "data", 10))
     folds = [
@@ -614,6 +619,8 @@ def test_lists_with_copies_in_two_splits(tmp_path):
         ({"val": 0}, "val split is empty"),
         ({"val": 30, "test": 0}, "train split is empty"),
         ({"val": 1, "test": 28}, "classes have no training image"),
+        ({"kind": "crossval", "folds": 31}, r"too few independent images for 31 folds \(found 30 independent images"),
+        ({"kind": "kfold", "test": 6, "folds": 25}, r"too few independent images for 25 folds \(found 24 "),
     ],
 )
 def test_splits_that_cannot_train(tmp_path, split, words):

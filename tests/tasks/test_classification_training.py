@@ -122,6 +122,7 @@ def test_predictions_are_distributions_and_the_python_api_gives_the_same(trained
     assert tuple(row["image"] for row in rows) == splits.test
     index = json.loads((predicted / "predictions.json").read_text(encoding="utf-8"))
     assert index["digests"].keys() == set(splits.test)
+    assert set(index["data"]) == {*load_card(trained / "best").data, "root"}  # nothing of a training
     classifier = Classifier.load(trained / "best")
     images = np.stack([drawn(name.split("/")[0], int(name.split("/")[1][:2])) for name in splits.test])
     expected = classifier.probabilities(images)
@@ -132,6 +133,15 @@ def test_predictions_are_distributions_and_the_python_api_gives_the_same(trained
     weights = classifier.token_weights(images)
     assert weights.shape == (9, 4, 4)
     np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_images_without_a_class_are_not_to_be_evaluated_next(trained, folder, tmp_path, capsys):
+    flat = tmp_path / "flat"
+    shutil.copytree(folder / CLASSES[0], flat)
+    for number, (images, evaluated) in enumerate(((folder, True), (flat, False), (next(flat.iterdir()), False))):
+        arguments = ["--input", str(images), "--output", str(tmp_path / f"out{number}")]
+        assert main(["predict", "--model", str(trained / "best"), *arguments]) == 0
+        assert ("next: segcct evaluate" in capsys.readouterr().out) == evaluated
 
 
 def test_validation_is_prediction(trained, folder, tmp_path):
@@ -152,6 +162,7 @@ def test_evaluation_and_report(predicted, folder, tmp_path, in_tmp):
     right = [row["image"].split("/")[0] == row["predicted"] for row in rows]
     assert summary["overall"]["accuracy"]["mean"] == pytest.approx(np.mean(right))
     assert summary["overall"]["accuracy"]["n"] == summary["images"] == 9
+    assert summary["data"].keys() & {"root", "split", "fold", "cache", "workers"} == {"root"}
     assert "top5" not in summary["overall"]
     assert np.trace(summary["confusion"]) == sum(right)
     assert [row["class"] for row in rows_of(evaluation / "metrics.csv")] == list(CLASSES)

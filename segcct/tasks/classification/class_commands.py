@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from segcct.plurals import counted
 from segcct.progress import Progress
@@ -29,9 +29,12 @@ def predict(model: Sequence[Path], source: Path, output: Path, options: PredictO
         overwrite=options.existing == "replace",
         progress=Progress("predicting"),
     )
+    wrote = f"wrote {counted(len(request.ids), 'row')} to {table}"
+    in_class_folders = all(PurePosixPath(name).parent.name in classifier.classes for name in request.ids)
+    if request.source.labels is None and not in_class_folders:
+        return Outcome(wrote)
     folders = ("--prediction", output, "--reference", source)
-    next_command = ("evaluate", *folders, "--output", output.parent / "evaluation")
-    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_command)
+    return Outcome(wrote, ("evaluate", *folders, "--output", output.parent / "evaluation"))
 
 
 def evaluate(prediction: Path, reference: Path, output: Path, options: EvaluateOptions) -> Outcome:

@@ -34,7 +34,7 @@ from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.class_quantities import FEW_CLASSES, QUANTITIES, definitions
 from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_class_results
-from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout, section_of
+from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout, reading, section_of
 from segcct.tasks.classification.labeled_images import groups_of
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
 
@@ -72,7 +72,7 @@ def evaluate_classes(
     reference_labels = get_image_layout(data.layout).find(data)
     table = _spelled_as(reference_labels, table)
     _check_classes(table, reference_labels, reference)
-    unmatched = _unmatched(table, reference_labels, allow_unmatched)
+    unmatched = _unmatched(table, reference_labels, allowed=allow_unmatched)
     stray = set(unmatched["predictions"])
     scored = [row for row, name in enumerate(table.ids) if name not in stray]
     if not scored:
@@ -201,7 +201,7 @@ def _class_numbers(images: ClassLabels, ids: Sequence[str], classes: Sequence[st
     return np.array([number[images.classes[label_of[name]]] for name in ids])
 
 
-def _unmatched(table: ProbabilityTable, images: ClassLabels, allowed: bool) -> dict[str, list[str]]:
+def _unmatched(table: ProbabilityTable, images: ClassLabels, *, allowed: bool) -> dict[str, list[str]]:
     """Images without a counterpart. A table of one split is expected to hold that split only: there, those are missing
     whose prediction failed."""
     known, predicted = set(images.ids), set(table.ids)
@@ -230,7 +230,7 @@ def _sources(table: ProbabilityTable, data: ImagesSection, reference: Path) -> d
     """Where everything came from, so that a report finds the images and the model again."""
     copied = ("selection", "model", "weights_sha256", "architecture", "selected_on")
     return {
-        "data": {**data.model_dump(mode="json"), "root": absolute(reference)},
+        "data": {**reading(data), "root": absolute(reference)},
         **{key: getattr(table.index, key) for key in copied},
         "provenance": {**provenance(), "predictions": absolute(table.file), "references": absolute(reference)},
     }

@@ -16,8 +16,6 @@ from segcct.tasks.classification.class_results import ClassResults, ClassSummary
 _TILES = ("balanced_accuracy", "macro_f1", "auroc", "top5", "ece", "log_loss", "brier")
 _COLUMNS = ("f1", "recall", "precision", "auroc")
 _LABELS = {key: each.label for key, each in QUANTITIES.items()} | {"ci95": "95% interval"}
-_OF_A_TRAINING = ("split", "fold", "cache", "workers")
-"""Keys of the data section that do not say which images were classified or how they were read."""
 _CALIBRATED = 0.02
 """Gap between mean confidence and accuracy below which the page speaks of neither over- nor underconfidence."""
 MOST_CELLS = 25
@@ -40,7 +38,6 @@ def _context(results: ClassResults) -> dict[str, object]:
     summary = results.summary
     accuracy = summary.overall["accuracy"]
     binned = sum(each.count for each in summary.reliability) or 1
-    images = {**(summary.data or {}), "selection": summary.selection}
     return {
         "title": f"Classification report, {counted(summary.images, 'image')}",
         "colors": {},
@@ -62,7 +59,7 @@ def _context(results: ClassResults) -> dict[str, object]:
         "provenance": provenance(
             {
                 "Model": {"architecture": summary.architecture, "selected_on": summary.selected_on},
-                "Images": {key: value for key, value in images.items() if key not in _OF_A_TRAINING},
+                "Images": {**(summary.data or {}), "selection": summary.selection},
                 "Evaluation": summary.provenance,
             }
         ),

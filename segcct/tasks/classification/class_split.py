@@ -14,7 +14,7 @@ import numpy as np
 
 from segcct.config import ImagesSection, SplitSection
 from segcct.datasets.case import Case
-from segcct.datasets.split_drawing import patients_in_order, splits_of
+from segcct.datasets.split_drawing import amount_of, fold_of, patients_in_order, splits_of
 from segcct.datasets.split_lists import read_lists
 from segcct.datasets.split_names import SPLIT_NAMES
 from segcct.datasets.split_record import Splits
@@ -116,18 +116,18 @@ def _by_class(images: LabeledImages, groups: Sequence[str], seed: int) -> list[l
 
 
 def _first(pool: Sequence[Sequence[str]], amount: float, total: int) -> list[str]:
-    """The first groups of every class: a fraction of `total`, or a number, in the classes' proportions."""
+    """The first groups of every class: `amount` of `total`, in the classes' proportions."""
     sizes = np.array([len(groups) for groups in pool], dtype=float)
-    wanted = int(min(round(amount * total if amount < 1 else amount), sizes.sum()))
+    wanted = int(min(amount_of(amount, total), sizes.sum()))
     exact = sizes * (wanted / max(sizes.sum(), 1.0))
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: wanted - int(counts.sum())]] += 1  # the largest remainders
     return [group for groups, count in zip(pool, counts, strict=True) for group in groups[:count]]
 
 
-def _fold(pool: Sequence[Sequence[str]], fold: int, section: SplitSection) -> list[str]:
-    """Groups of one fold, class after class."""
-    return [group for groups in pool for group in groups][fold :: section.folds]
+def _fold(pool: Sequence[Sequence[str]], fold: int, section: SplitSection) -> set[str]:
+    """Groups of one fold, drawn class after class."""
+    return fold_of([group for groups in pool for group in groups], fold, section.folds, "independent image")
 
 
 def _listed(images: LabeledImages, section: SplitSection, fold: int) -> dict[str, list[str]]:
@@ -138,7 +138,7 @@ def _listed(images: LabeledImages, section: SplitSection, fold: int) -> dict[str
     ids = {split: sorted(names, key=composed) for split, names in read_lists(cases, section, "image").items()}
     if section.val_list is None:
         groups = list(dict.fromkeys(group_of[name] for name in ids["train"]))
-        validating = set(_fold(_by_class(images, groups, section.seed), fold, section))
+        validating = _fold(_by_class(images, groups, section.seed), fold, section)
         ids["val"] = [name for name in ids["train"] if group_of[name] in validating]
         ids["train"] = [name for name in ids["train"] if group_of[name] not in validating]
     return ids

@@ -15,7 +15,7 @@ from segcct.config.settings import stored_section
 from segcct.errors import CheckpointError, SegcctError
 from segcct.model_card import CARD
 
-_NOT_IN_CARD = {"root", "cache", "workers", "fold", "split"}
+_OF_A_TRAINING = {"root", "cache", "workers", "fold", "split"}
 """Keys that belong to one machine or one training, not to the model."""
 
 
@@ -72,9 +72,14 @@ def register_image_layout(layout: ImageLayout) -> None:
     IMAGE_LAYOUTS.register(layout.name, layout)
 
 
+def reading(data: ImagesSection) -> dict[str, Any]:
+    """The part of a data section that says how images are read."""
+    return data.model_dump(mode="json", exclude=_OF_A_TRAINING)
+
+
 def card_section(data: ImagesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """What a model card holds of a data section, with the normalization that was used."""
-    return {**data.model_dump(mode="json", exclude=_NOT_IN_CARD), "mean": list(mean), "std": list(std)}
+    return {**reading(data), "mean": list(mean), "std": list(std)}
 
 
 def section_of(

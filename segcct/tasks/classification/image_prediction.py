@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from segcct.case_runner import Done, Failed
+from segcct.case_runner import Done, Failed, failures
 from segcct.datasets.folder_tree import unread_places
 from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, RunError, items
@@ -25,7 +25,7 @@ from segcct.predictions.split_selection import ids_of_split, read_splits
 from segcct.progress import Report, say
 from segcct.provenance import provenance
 from segcct.tasks.classification.classifier import Classifier, normalized
-from segcct.tasks.classification.image_layout import section_of
+from segcct.tasks.classification.image_layout import reading, section_of
 from segcct.tasks.classification.image_source import ImageSource, find_source
 from segcct.tasks.classification.probability_table import TABLE, write_table
 
@@ -120,10 +120,10 @@ def predict_images(
             file.unlink(missing_ok=True)
         table: dict[str, np.ndarray] = {}
         digests: dict[str, str] = {}
-        failed: dict[str, str] = {}
+        failed: list[Failed] = []
         outcomes = request.source.decoded(request.ids, progress)
         while part := list(islice(outcomes, _AT_ONCE)):
-            failed |= {outcome.name: outcome.reasons[0] for outcome in part if isinstance(outcome, Failed)}
+            failed += [outcome for outcome in part if isinstance(outcome, Failed)]
             done = [outcome for outcome in part if isinstance(outcome, Done)]
             digests |= {outcome.name: outcome.value[1].hex() for outcome in done}
             images = {outcome.name: outcome.value[0] for outcome in done}
@@ -132,13 +132,13 @@ def predict_images(
         if table:
             output.mkdir(parents=True, exist_ok=True)
             # The table last: a folder that holds it says how its images were read, also after a kill.
-            index = _index(classifier, request, model, sorted(failed), digests)
+            index = _index(classifier, request, model, sorted(each.name for each in failed), digests)
             write_json(output / INDEX, index.to_json(), private=True)
             write_table(output / TABLE, table, classifier.classes)
     problems = [unread_places(request.unread)]
     if failed:
         problem = f"{len(failed)} of {counted(len(request.ids), 'image')} failed and got no row"
-        problems.insert(0, f"{problem}:{items(list(failed.values()), most=20)}")
+        problems.insert(0, f"{problem}:{items(failures(failed), most=20)}")
     if any(problems):
         raise DataError("\n".join(filter(None, problems)))
     return output / TABLE
@@ -151,7 +151,7 @@ def _index(
     return StoredTable(
         task=card.task,
         classes=list(classifier.classes),
-        data={**data.model_dump(mode="json"), "root": absolute(data.root)},
+        data={**reading(data), "root": absolute(data.root)},
         selection=request.selection,
         seen=request.seen,
         failed=failed,
