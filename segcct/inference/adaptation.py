@@ -82,10 +82,11 @@ class Adaptation(AdaptationMethods):
             return
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         try:
-            if self.statistics:
-                _mix_statistics(network, case, how, size, self.statistics)
-            if self.model:
-                _agree(_Objective(bare(network), how, self.generator), list(_steps(case, how, size)))
+            with torch.inference_mode(mode=False):  # with gradients, whatever the mode of the caller
+                if self.statistics:
+                    _mix_statistics(network, case, how, size, self.statistics)
+                if self.model:
+                    _agree(_Objective(bare(network), how, self.generator), list(_steps(case, how, size)))
             yield
         finally:
             network.load_state_dict(kept)
@@ -136,7 +137,6 @@ def _mix_statistics(network: nn.Module, case: PreparedCase, how: InferenceSettin
     hooks = [layer.register_forward_hook(note) for layer in layers]
     for layer in layers:
         layer.train()
-        layer.reset_running_stats()
         layer.momentum = 1.0  # those of the latest batch
     try:
         with torch.no_grad(), how.autocast():
@@ -223,20 +223,19 @@ def _agree(objective: _Objective, steps: list[list[_Batch]]) -> None:
     trainable = [weight for weight in network.parameters() if weight.requires_grad]
     network.requires_grad_(False)
     try:
-        with torch.enable_grad():
-            for weight in weights:
-                weight.requires_grad_(True)
-            optimizer = torch.optim.Adam(weights, lr=LR)
-            start = objective.mean_over(steps)
-            for number in range(STEPS):
-                optimizer.zero_grad()
-                turn, place = divmod(number, len(steps))
-                step = steps[place]
-                views = _views_of(step[0].image)
-                for batch, share in _with_share(step):
-                    # each slice meets another view in each turn
-                    (share * objective.of(batch, views[(turn + place) % len(views)])).backward()
-                optimizer.step()
+        for weight in weights:
+            weight.requires_grad_(True)
+        optimizer = torch.optim.Adam(weights, lr=LR)
+        start = objective.mean_over(steps)
+        for number in range(STEPS):
+            optimizer.zero_grad()
+            turn, place = divmod(number, len(steps))
+            step = steps[place]
+            views = _views_of(step[0].image)
+            for batch, share in _with_share(step):
+                # each slice meets another view in each turn
+                (share * objective.of(batch, views[(turn + place) % len(views)])).backward()
+            optimizer.step()
         if not objective.mean_over(steps) < start - _ROUNDING:
             for weight, value in zip(weights, before, strict=True):
                 weight.data.copy_(value)

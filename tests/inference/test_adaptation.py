@@ -19,7 +19,7 @@ from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mean_over_views import over_views
 from segcct.inference.predictor import Predictor
-from segcct.inference.views import VIEWS
+from segcct.inference.views import VIEWS, View
 from segcct.metrics import dice
 from segcct.model_card import load_card
 from segcct.models.zoo import create_model
@@ -57,6 +57,7 @@ def network() -> nn.Module:
     [
         ("none", Adaptation()),
         ("statistics", Adaptation(statistics=0.4)),
+        ("statistics:1", Adaptation(statistics=1.0)),
         ("statistics:0.25, image", Adaptation(statistics=0.25, image=True)),
         ("model", Adaptation(model=True)),
     ],
@@ -65,7 +66,9 @@ def test_methods_are_read(text, expected):
     assert Adaptation.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["statistic", "statistics:2", "statistics:x", "image:0.5", "", "image,,model"])
+@pytest.mark.parametrize(
+    "text", ["statistic", "statistics:2", "statistics:0", "statistics:x", "image:0.5", "", "image,,model"]
+)
 def test_other_methods_are_refused(text):
     with pytest.raises(ModelError, match=r"no such adaptation.*statistics:0\.4"):
         replace(HOW, adapt=text)
@@ -86,6 +89,26 @@ def test_statistics_of_the_case_are_mixed_in(batch_size, tta):
         found = layer[0].running_mean.item(), layer[0].running_var.item()
     assert found == pytest.approx((0.25 * mean, 0.75 + 0.25 * variance), rel=1e-5)
     assert (layer[0].running_mean.item(), layer[0].running_var.item()) == (0, 1)
+
+
+class WithOtherNorms(nn.Module):
+    """Also has a layer that keeps no statistics, and one that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.without, self.unused = (
+            nn.BatchNorm2d(1, track_running_stats=kept) for kept in (True, False, True)
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.without(self.norm(image))
+
+
+def test_layers_without_statistics_and_unused_ones_stay_as_they_are():
+    model = WithOtherNorms().eval()
+    with Adaptation(statistics=0.5).applied_to(model, prepared(), HOW, SIDE):
+        assert model.norm.running_mean.item() != 0
+        assert (model.unused.running_mean.item(), model.unused.running_var.item()) == (0, 1)
 
 
 @pytest.mark.parametrize("text", ["statistics", "model", "statistics,model", "none", "image"])
@@ -116,6 +139,7 @@ def test_nothing_stays_of_a_case(text):
     assert changed <= set().union(*(allowed[name] for name in text.split(",")))
     assert ("running_mean" in changed) == ("statistics" in text)
     assert all(weight.grad is None for weight in model.parameters())
+    assert not any(layer._forward_hooks for layer in model.modules())
 
 
 def test_views_agree_more_after_the_steps():
@@ -219,6 +243,30 @@ def test_another_scanner_is_undone_by_the_image():
     assert scores["image"] > 0.95 > scores["none"] + 0.2
 
 
+class Watched(nn.Module):
+    """Notes the statistics that it runs with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.means: list[float] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.means.append(self.norm.running_mean.item())
+        return Nearest()(self.norm(image))
+
+
+def test_statistics_are_those_of_the_image_as_the_network_sees_it():
+    wanted, found, model = mean_quantiles([prepared()]), prepared(other_scanner(loaded_case())), Watched()
+    of = card("segmentation", data_section(image_size=16), intensity_quantiles=wanted)
+    Predictor(model, of, replace(HOW, adapt="statistics:1,image")).segment(other_scanner(loaded_case()))
+    as_it_is, mapped = (
+        each.standardize(np.asarray(each.image)).mean() for each in (found, with_quantiles(found, np.asarray(wanted)))
+    )
+    assert model.means[-1] == pytest.approx(mapped, rel=0.01)
+    assert model.means[-1] != pytest.approx(as_it_is, rel=0.1)
+
+
 @pytest.mark.parametrize("stored", [None, [], [[0.0]], [[0.0] * 51, [0.0]], [[float("nan")] * 51]])
 def test_a_model_without_quantiles_says_so(stored):
     of = card("segmentation", data_section(), intensity_quantiles=stored)
@@ -232,9 +280,13 @@ def test_backends_whose_layers_stay_say_so(adapt):
         Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, adapt=adapt, backend="onnx"))
 
 
-@pytest.mark.parametrize("batches", [1, 2, 3])
-def test_every_batch_meets_all_views(monkeypatch, batches):
-    seen = set()
+Views = set[tuple[float, tuple[View, ...]]]
+
+
+@pytest.fixture
+def met(monkeypatch: pytest.MonkeyPatch) -> Views:
+    """The position of each batch that a step is taken on, and its views."""
+    seen: Views = set()
     of = adaptation._Objective.of
 
     def recorded(self, batch, views):
@@ -243,10 +295,39 @@ def test_every_batch_meets_all_views(monkeypatch, batches):
         return of(self, batch, views)
 
     monkeypatch.setattr(adaptation._Objective, "of", recorded)
+    return seen
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3])
+def test_every_batch_meets_all_views(met, batches):
     how = replace(HOW, batch_size=-(-len(prepared().image) // batches))
     with Adaptation(model=True).applied_to(network(), prepared(), how, SQUARE):
         pass
-    assert len(seen) == 2 * batches
+    assert len(met) == 2 * batches
+
+
+def test_a_case_of_more_batches_than_steps_meets_all_views(met, monkeypatch):
+    monkeypatch.setattr(adaptation, "STEPS", 2)
+    with Adaptation(model=True).applied_to(Shifted().eval(), prepared(), replace(HOW, batch_size=1), SQUARE):
+        pass
+    assert {views for _, views in met} == {VIEWS["flips"], VIEWS["rotations"]}
+
+
+def test_a_step_takes_slices_from_all_over_the_case_with_their_positions():
+    case, order = prepared(), []
+    for step in adaptation._steps(case, HOW, 16):
+        for batch in step:
+            slices = [round(4 * position) for position in batch.position[:, 0].tolist()]
+            np.testing.assert_array_equal(batch.image, case.standardize(np.asarray(case.image[slices])))
+            order.append(slices)
+    assert order == [[0, 3], [1, 4], [2]]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_adapts_too(mode):
+    model = Shifted().eval()
+    with mode(), Adaptation(model=True).applied_to(model, prepared(), HOW, SQUARE):
+        assert model.norm.weight.item() != 1
 
 
 def test_large_slices_take_no_more_memory_than_when_predicted(monkeypatch):
@@ -279,10 +360,21 @@ def test_a_step_means_the_same_slices_in_smaller_batches(batch_size, monkeypatch
     assert fitted[1] == pytest.approx(fitted[0], abs=5e-6)  # of 0.008 that 8 steps go
 
 
+def test_test_time_augmentation_does_not_hide_from_the_steps_what_views_disagree_on():
+    fitted = []
+    for tta in ("none", "flips"):
+        model = Shifted().eval()
+        with Adaptation(model=True).applied_to(over_views(model, tta).eval(), prepared(), HOW, SQUARE):
+            fitted.append((model.norm.weight.item(), model.norm.bias.item()))
+    assert fitted[0][0] != 1
+    assert fitted[1] == fitted[0]
+
+
 def test_statistics_are_suggested_only_where_they_can_be_mixed():
     of = card("segmentation", data_section())
     assert Predictor(Ensemble([network(), network()]), of, replace(HOW, tta="flips")).can_mix_statistics
     assert not Predictor(Nearest(), of, HOW).can_mix_statistics
+    assert not Predictor(network(), of.model_copy(update={"spatial_dims": 3}), HOW).can_mix_statistics
 
 
 @pytest.mark.parametrize("adapt", ["statistics", "model"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mean_over_views import MeanOverViews
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import VIEWS
-from segcct.model_card import ModelCard, SchemeCard, save_model
+from segcct.model_card import ModelCard, PostprocessingStep, SchemeCard, save_model
 from segcct.models.zoo import create_model
 from segcct.predictions.folder_prediction import predict_folder
 from segcct.predictions.prediction_request import resolve
@@ -151,12 +152,32 @@ def test_predictions_name_all_members(members: list[Path], tmp_path: Path) -> No
         ),
         ({"data": {**card("segmentation", data_section(channels={"mr": "*"})).data}}, "other channels"),
         ({"data": {**card("segmentation", data_section(fit="resize")).data}}, "other preparation"),
+        ({"spatial_dims": 3}, "other dimensions"),
     ],
 )
 def test_members_that_do_not_fit_are_refused(members: list[Path], tmp_path: Path, change: dict, what: str) -> None:
     other = saved(tmp_path / "other" / "best", 9, **change)
     with pytest.raises(ModelError, match=what):
         Predictor.load([*members, other], HOW)
+
+
+def test_members_of_different_postprocessing_get_none(members: list[Path], tmp_path: Path, capsys: Any) -> None:
+    steps = tuple(PostprocessingStep(step=name, classes=("low",)) for name in ("largest_component", "fill_holes"))
+    one, same, other = (
+        saved(tmp_path / str(number) / "best", number, postprocessing=steps[:count])
+        for number, count in enumerate((1, 1, 2))
+    )
+    assert Predictor.card_of([one, same]).postprocessing == steps[:1]
+    assert "postprocessing" not in capsys.readouterr().err
+    for folders in ([one, other], [one, members[0]]):
+        assert Predictor.card_of(folders).postprocessing == ()
+        assert "the members have different postprocessing, so none is applied" in capsys.readouterr().err
+
+
+def test_an_ensemble_with_a_member_of_phantoms_is_marked(members: list[Path], tmp_path: Path) -> None:
+    phantom = saved(tmp_path / "phantom" / "best", 7, synthetic=True)
+    assert not Predictor.card_of(members).synthetic
+    assert Predictor.card_of([members[0], phantom]).synthetic
 
 
 def test_a_member_is_named_once(members: list[Path]) -> None:
@@ -213,7 +234,7 @@ def test_classifiers_keep_their_own_normalization(tmp_path: Path) -> None:
     np.testing.assert_allclose(Classifier.load(folders, HOW).probabilities(images), expected, atol=1e-5)
 
 
-def test_a_generator_is_neither_averaged_nor_augmented(tmp_path: Path) -> None:
+def test_a_generator_is_neither_averaged_nor_augmented_nor_adapted(tmp_path: Path) -> None:
     task = SMALL["reconstruction"](0, tmp_path)
     for name in "ab":
         save_model(tmp_path / name, task.network.state_dict(), task.card({}))
@@ -221,3 +242,5 @@ def test_a_generator_is_neither_averaged_nor_augmented(tmp_path: Path) -> None:
         load_model([tmp_path / "a", tmp_path / "b"], HOW)
     with pytest.raises(ModelError, match="test-time augmentation is not for"):
         load_model(tmp_path / "a", InferenceSettings(device="cpu", tta="flips"))
+    with pytest.raises(ModelError, match="adaptation to a case is not for"):
+        load_model(tmp_path / "a", InferenceSettings(device="cpu", adapt="image"))

@@ -16,8 +16,9 @@ from segcct.datasets.layouts import find_cases, read_case, scheme_of
 from segcct.errors import DataError, GeometryError
 from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
-from segcct.inference.predictor import InferenceSettings, Predictor
+from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.predictions import folder_prediction as folder
@@ -37,18 +38,21 @@ class Threshold(nn.Module):
         return torch.cat([0.0 * first, 4.0 * first, 8.0 * first - 2.0], dim=1)
 
 
-def predictor(protocol: str = "soft", fit: str = "resize", channels: tuple[str, ...] = ("ct",)) -> Predictor:
-    data = DataSection(
-        layout="folder",
-        root="nowhere",
-        channels=dict.fromkeys(channels, "*.nii.gz"),
-        scheme="custom",
-        labels={"low": 3, "high": 7},
-        orientation="native",
-        fit=fit,
-        image_size=32,
-        intensity={"rule": "clip", "low": 0, "high": 100},
-    )
+def predictor(
+    protocol: str = "soft", fit: str = "resize", channels: tuple[str, ...] = ("ct",), **more: object
+) -> Predictor:
+    data = DataSection.model_validate({
+        "layout": "folder",
+        "root": "nowhere",
+        "channels": dict.fromkeys(channels, "*.nii.gz"),
+        "scheme": "custom",
+        "labels": {"low": 3, "high": 7},
+        "orientation": "native",
+        "fit": fit,
+        "image_size": 32,
+        "intensity": {"rule": "clip", "low": 0, "high": 100},
+        **more,
+    })  # fmt: skip
     card = ModelCard(
         task="segmentation",
         architecture=Architecture(name="threshold", in_channels=len(channels), num_classes=3, image_size=32),
@@ -120,6 +124,12 @@ def test_the_slice_protocol_is_the_published_one(scan):
         np.testing.assert_array_equal(np.asarray([0, 3, 7])[back].T, ours[:, :, z])
 
 
+def test_the_slice_protocol_takes_the_slices_as_they_are_stored(scan):
+    """Also of a model that resamples them otherwise: the protocol resizes by itself."""
+    expected = predictor("transunet").predict(scan).array
+    np.testing.assert_array_equal(predictor("transunet", "pad", spacing_mm=1.0).predict(scan).array, expected)
+
+
 def test_the_two_ways_agree_but_for_borders(scan):
     soft, published = predictor("soft").predict(scan).array, predictor("transunet").predict(scan).array
     assert 0.0 < (soft != published).mean() < 0.1
@@ -128,6 +138,21 @@ def test_the_two_ways_agree_but_for_borders(scan):
 def test_channels_must_be_those_of_the_model(scan):
     with pytest.raises(DataError, match=r"found t1; expected ct"):
         predictor().predict({"t1": scan})
+    with pytest.raises(DataError, match=r"found ct, t1; expected ct"):
+        predictor().predict({"ct": scan, "t1": scan})
+
+
+def test_channels_are_told_apart_by_their_names_in_any_order(scan):
+    of, other = predictor(channels=("a", "b")), scan.with_array(100 - scan.array)
+    mask = of.predict({"b": other, "a": scan})
+    assert np.array_equal(mask.array, of.predict({"a": scan, "b": other}).array)
+    assert not np.array_equal(mask.array, of.predict({"a": other, "b": scan}).array)
+
+
+def test_a_model_that_needs_a_mask_says_so(scan):
+    of = predictor(intensity={"rule": "zscore_mask", "mask": "mask.nii.gz"})
+    with pytest.raises(DataError, match=r"needs a mask for intensity normalization .expected mask\.nii\.gz"):
+        of.predict(scan)
 
 
 def test_files_and_arrays_are_refused_with_the_way_to_a_volume(scan):

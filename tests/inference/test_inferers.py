@@ -34,9 +34,11 @@ class NearestInVolume(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[int, ...]] = []
+        self.padding: list[float] = []
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         self.seen.append(tuple(volume.shape))
+        self.padding.append(float(volume[0, 0, 0, 0, 0]))
         unit = volume[:, :1] * 0.25 + 0.5
         return torch.cat([-100 * (unit - each / 100).square() for each in INTENSITIES], dim=1)
 
@@ -85,6 +87,23 @@ def test_three_orientations_need_nearly_cubic_voxels() -> None:
     with pytest.raises(GeometryError, match="not cubic enough"):
         of.predict_case(cubic((2.0, 2.0, 6.0)))
     of.predict_case(cubic((2.0, 2.0, 3.0)))
+    unknown = cubic()
+    with pytest.raises(GeometryError, match="need a voxel size"):
+        of.predict_case(replace(unknown, grid=replace(unknown.grid, spacing_mm=None)))
+
+
+def test_voxels_are_those_in_the_network() -> None:
+    """Slices of 3 mm at pixels of 1.5 mm are not cubic, unless the pixels are resampled to 3 mm."""
+    of_pixels = {
+        spacing_mm: Predictor(
+            Nearest(), card("segmentation", data_section(spacing_mm=spacing_mm)), replace(HOW, protocol="orientations")
+        )
+        for spacing_mm in (None, 3.0)
+    }
+    case = cubic((1.5, 1.5, 3.0))
+    of_pixels[3.0].predict_case(case)
+    with pytest.raises(GeometryError, match=r"found 3 x 1\.5 x 1\.5 mm in the network"):
+        of_pixels[None].predict_case(case)
 
 
 def test_a_card_of_before_is_of_slices():
@@ -98,9 +117,33 @@ def test_a_network_over_volumes_sees_cubes_and_finds_what_the_slices_show(fit):
     scan = loaded_case(noise=4.0)
     mask = volume_predictor(network, fit=fit).predict_case(scan)
     assert {shape[2:] for shape in network.seen} == {(SIDE, SIDE, SIDE)}  # 5 slices are padded, 36 columns take two
+    assert set(network.padding) == {-2.0}  # 0 before it is standardized by mean 0.5 and std 0.25, as around slices
     slices = predictor(fit=fit).predict_case(scan)
     np.testing.assert_array_equal(mask.array, slices.array)
     assert set(np.unique(mask.array)) == {0, *CLASSES.values()}
+
+
+class WrongAtItsBorder(nn.Module):
+    """Sees background in the first and last column of a window."""
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        logits = NearestInVolume()(volume)
+        logits[:, 0, ..., [0, -1]] += 50
+        return logits
+
+
+def test_what_a_window_sees_at_its_border_is_left_to_the_next_one():
+    scan = loaded_case(noise=4.0)
+    mask = volume_predictor(WrongAtItsBorder(), image_size=16).predict_case(scan).array
+    expected = predictor(image_size=16).predict_case(scan).array
+    np.testing.assert_array_equal(mask[1:-1], expected[1:-1])
+
+
+def test_a_network_in_training_is_evaluated_as_it_will_be_used():
+    case = predictor().segment(loaded_case()).prepared
+    network = nn.Sequential(Nearest(), nn.Dropout(0.9)).train()
+    index = SliceInferer()(network, case, HOW, SIDE)
+    np.testing.assert_array_equal(index, SliceInferer()(Nearest(), case, HOW, SIDE))
 
 
 def test_quality_listens_to_a_network_over_volumes():
@@ -165,6 +208,13 @@ def test_a_setting_of_the_wrong_type_is_refused_by_its_name(option: str, value: 
     wrong: dict[str, Any] = {option: value}
     with pytest.raises(ModelError, match=f"^{option} is of the wrong type .found {re.escape(repr(value))}; expected "):
         InferenceSettings(**wrong)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"at least one slice .found batch size 0"):
+        InferenceSettings(batch_size=0)
+    with pytest.raises(ModelError, match=r"backend onnx runs on the processor .found cuda; expected cpu"):
+        InferenceSettings(backend="onnx", device="cuda")
 
 
 def test_numbers_of_numpy_become_those_of_python() -> None:

@@ -127,6 +127,11 @@ def test_every_entry_point_does_what_the_card_lists(tmp_path: Path) -> None:
     np.testing.assert_array_equal(off.predict(scan).array, plain.predict(scan).array)
     largest = off.predict(scan, keep_largest=True).array
     assert not largest[speck].any()
+    volumes = {ml: with_steps(step("minimum_volume", "high", ml=ml)).predict(scan).array for ml in (0.07, 0.073)}
+    np.testing.assert_array_equal(volumes[0.07], plain.predict(scan).array)  # the speck has 4 voxels of 0.018 ml
+    assert not volumes[0.073][speck].any()
+    assert (volumes[0.073] == CLASSES["high"]).any()
+    assert of.steps(keep_largest=True) == (*steps, step("largest_component", *CLASSES))
 
 
 def test_steps_that_cannot_be_done_are_refused(tmp_path: Path) -> None:

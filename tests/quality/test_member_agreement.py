@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.reconstructor import Reconstructor
 from segcct.inference.shared_batches import images_per_batch
+from segcct.inference.unseen_cases import UnseenCases
 from segcct.metrics import dice
 from segcct.model_card import CARD, save_model
 from segcct.predictions.case_tables import CaseTable
@@ -109,6 +111,19 @@ def test_the_members_agree_as_their_own_masks_do() -> None:
     assert ensemble.segment(case, keep_probabilities=True).agreement is None
 
 
+def test_what_members_find_in_the_padding_does_not_count() -> None:
+    segmented = toy_ensemble(-45.0, -45.0).segment(loaded_case(), keep_probabilities=True, count_agreement=True)
+    assert segmented.agreement is not None
+    assert segmented.agreement.foreground[0, 1] == (segmented.soft.index > 0).sum() == 5 * 30 * 36  # even a gray of 0
+
+
+def test_members_are_counted_where_each_pixel_has_its_probabilities_once() -> None:
+    of = Predictor(
+        toy_ensemble(0.0, 12.0).network, card("segmentation", data_section()), replace(HOW, protocol="transunet")
+    )
+    assert of.segment(loaded_case(), count_agreement=True).agreement is None
+
+
 def test_images_that_threads_share_batches_of_are_counted_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2-D images, each has the agreement that it has alone."""
     data = data_section(layout="pictures", channels={"gray": "{id}.png"}, label="masks/{id}.png")
@@ -190,6 +205,16 @@ def test_folds_are_calibrated_on_cases_that_none_was_trained_on(
         assert all(row["estimated_dice"] for row in rows)
     assert main(predict(folds, "one", folds.fold(0).best)) == 0  # the estimate is not that of a member
     assert not (folds.path.parent / "one" / "quality.csv").exists()
+
+
+def test_of_unseen_cases_labels_are_needed_and_those_that_selected_a_member_counted(folds: FoldsFolder) -> None:
+    members, root = folds.members(), folds.path.parent / "data"
+    (root / "g" / "seg.nii.gz").unlink()
+    for number, trained in enumerate("ab"):
+        Splits((trained,), ("c",), NAMES[3:]).save(folds.fold(number).splits)
+    unseen = UnseenCases.of_ensemble(members, Predictor.load(members, HOW), root)
+    assert [case.id for case in unseen.cases] == ["c", "d", "e", "f"]
+    assert unseen.selected == 1
 
 
 def test_the_comparison_page_has_the_estimates_of_folds(folds: FoldsFolder, monkeypatch: pytest.MonkeyPatch) -> None:

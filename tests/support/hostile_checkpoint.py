@@ -82,6 +82,11 @@ def _renamed(state: dict[str, Any]) -> None:
     state["state_dict"][name + "_old"] = state["state_dict"].pop(name)
 
 
+def _progress(state: dict[str, Any]) -> dict[str, int]:
+    progress: dict[str, int] = state["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return progress
+
+
 STATES: dict[str, Change] = {
     "empty": lambda sound: b"",
     "half": lambda sound: sound[: len(sound) // 2],
@@ -104,6 +109,8 @@ STATES: dict[str, Change] = {
     "epoch below zero": _in_state(lambda state: state.update(epoch=-3)),
     "loops as list": _in_state(lambda state: state.update(loops=[])),
     "loops of nothing": _in_state(lambda state: state.update(loops={"fit_loop": {"x": 1}})),
+    "an epoch that has not ended": _in_state(lambda state: _progress(state).update(processed=0)),
+    "an optimizer without moments": _in_state(lambda state: state["optimizer_states"][0].update(state={})),
     "no optimizer": _in_state(lambda state: state.update(optimizer_states=[])),
     "an optimizer of another network": _in_state(lambda state: state["optimizer_states"][0].update(param_groups=[])),
     "callbacks of nothing": _in_state(lambda state: state.update(callbacks={"ValidationCallback": 3})),

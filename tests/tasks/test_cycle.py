@@ -49,6 +49,26 @@ def test_reconstruction_does_not_depend_on_batches():
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
 
 
+def test_every_slice_has_its_own_position_in_any_batch():
+    made, seen = class_filler(), []
+    made.how = dataclasses.replace(made.how, batch_size=2)
+    made.network.register_forward_pre_hook(lambda _, given: seen.extend(given[2][:, 0].tolist()))
+    made.reconstruct_case(loaded_case())
+    assert seen == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_images_stay_within_their_units():
+    of = class_filler()
+    of.network.palette.data[2] = 9.0
+    made = of.reconstruct_case(loaded_case())
+    assert made.image.max() == 1
+
+
+def test_a_mask_on_the_grid_of_the_case_is_that_of_its_label():
+    of, scan = class_filler(spacing_mm=1.0), loaded_case()
+    np.testing.assert_array_equal(of.reconstruct_case(scan, scan.label).image, of.reconstruct_case(scan).image)
+
+
 def test_the_error_shows_what_the_mask_does_not_explain():
     scan = loaded_case(noise=0)
     scan.image[0, 10:14, 8:12, 2] = 100.0  # a bright spot inside the square that no class stands for
@@ -72,9 +92,9 @@ def test_soft_masks_blend():
     reconstructor, scan = class_filler(), loaded_case()
     prepared = prepare_case(scan, reconstructor.preparation, reconstructor.scheme)
     soft = np.zeros((5, 3, 30, 36), dtype=np.float32)
-    soft[:, 0] = soft[:, 2] = 0.5
+    soft[:, 0], soft[:, 2] = 0.25, 0.75
     made = reconstructor.reconstruct(prepared, soft)
-    np.testing.assert_allclose(made.image, 0.5, atol=2e-3)  # half of 0.1 and half of 0.9
+    np.testing.assert_allclose(made.image, 0.7, atol=2e-3)  # a quarter of 0.1 and three of 0.9
 
 
 def test_masks_that_do_not_fit_are_refused():
@@ -84,6 +104,8 @@ def test_masks_that_do_not_fit_are_refused():
         reconstructor.reconstruct(prepared, np.zeros((5, 30, 35), dtype=np.uint8))
     with pytest.raises(LabelError, match=r"outside the generator's scheme.*background, low, high"):
         reconstructor.reconstruct(prepared, np.full((5, 30, 36), 3, dtype=np.uint8))
+    with pytest.raises(LabelError, match=r"outside the generator's scheme.*found -1 to -1"):
+        reconstructor.reconstruct(prepared, np.full((5, 30, 36), -1))
     with pytest.raises(LabelError, match="outside scheme custom"):
         reconstructor.reconstruct_case(scan, np.full((36, 30, 5), 4, dtype=np.uint8))
     with pytest.raises(DataError, match="no mask"):
@@ -127,6 +149,17 @@ def test_cycles_recover_a_synthesized_mask(more):
     predicted = cycles.image_cycle(case, soft)
     assert predicted.image.shape == made.image.shape
     assert abs(predicted.distances["whole"].rmse - made.distances["whole"].rmse) < 0.05
+
+
+def test_outside_the_segmenters_crop_is_background():
+    scan = loaded_case(noise=0)
+    scan.image[:, 18:] = 0  # nothing, which is cropped away
+    cycles = Cycles(predictor(crop="foreground"), class_filler())
+    case = cycles.case(scan)
+    assert case.for_segmenter.grid.slice_shape != case.for_generator.grid.slice_shape
+    soft = cycles.probabilities(case)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(soft[:, 0, :, -1], 1, atol=1e-4)
 
 
 def test_a_wrong_mask_is_further_from_the_image():
