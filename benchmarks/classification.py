@@ -48,11 +48,12 @@ from segcct.metrics import paired
 from segcct.models.compact_transformers import PRESETS, SIZES
 from segcct.models.tokenizer import token_grid
 from segcct.models.zoo import entry
+from segcct.predictions.predictions_index import INDEX
 from segcct.run_folder import RunFolder
 from segcct.tasks.classification.class_evaluation import evaluate_classes
 from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.classification.image_prediction import find_images, predict_images
-from segcct.tasks.classification.probability_table import INDEX, TABLE, read_table, write_table
+from segcct.tasks.classification.probability_table import TABLE, read_table, write_table
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"

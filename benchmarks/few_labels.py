@@ -167,7 +167,7 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 
 
-def evaluated_cases(data: Mapping[str, Any], choosing: bool) -> list[PreparedCase]:
+def evaluated_cases(data: Mapping[str, Any], *, choosing: bool) -> list[PreparedCase]:
     """The cases of val.list; with `choosing`, the unlabeled ones of train.list, whose labels no training reads."""
     section = DataSection.model_validate(data)
     cases = find_cases(section)
@@ -245,7 +245,7 @@ def main() -> None:
             moved = {**data, "root": str(shifted_root(data, arguments.output))}
             name = f"{arguments.model}_{arguments.labeled}_draw{draw}" + ("_shift" if arguments.shift else "")
             run = segmenter(method, moved if arguments.shift else data, name, arguments)
-            cases = evaluated_cases(data, arguments.choosing), evaluated_cases(moved, arguments.choosing)
+            cases = [evaluated_cases(each, choosing=arguments.choosing) for each in (data, moved)]
             patients |= {case.case_id: case.patient for case in cases[0]}
             plain, other = (scores_of(run, each, arguments) for each in cases)
             by_draw.append((plain, other))

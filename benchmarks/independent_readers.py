@@ -156,7 +156,7 @@ def _of_itk(image: Any) -> Read:
 
 def _rescaled(frame: np.ndarray, dataset: Any, number: int) -> np.ndarray:
     """(Y, X) values after the rescaling of the frame, or of the file."""
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     groups = []
     if "PerFrameFunctionalGroupsSequence" in dataset:

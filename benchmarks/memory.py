@@ -54,7 +54,7 @@ def main() -> None:
         seconds = time.monotonic() - began
         if done.returncode:
             sys.exit(done.stderr)
-        mask = np.asarray(nib.load(next((folder / "masks").glob("*.nii.gz"))).dataobj)
+        mask = np.asarray(nib.Nifti1Image.from_filename(next((folder / "masks").glob("*.nii.gz"))).dataobj)
     peak_mb = resident_mb(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     digest = hashlib.sha256(np.asfortranarray(mask).tobytes(order="F")).hexdigest()[:16]
     print(f"{vars(arguments)}\npeak {peak_mb:,.0f} MB, {seconds:.0f} s, {len(np.unique(mask))} values, mask {digest}")

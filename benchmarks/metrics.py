@@ -58,7 +58,7 @@ def tumors(data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     import nibabel as nib
 
     for file in sorted(data.glob("*/OTMultiClass.nii.gz")):
-        label = np.ascontiguousarray(np.asarray(nib.load(file).dataobj).astype(np.uint8))
+        label = np.ascontiguousarray(np.asarray(nib.Nifti1Image.from_filename(file).dataobj).astype(np.uint8))
         for region, values in REGIONS.items():
             reference = np.isin(label, values)
             prediction = np.roll(ndimage.binary_erosion(reference), (2, -1, 1), axis=(0, 1, 2))

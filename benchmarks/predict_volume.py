@@ -76,7 +76,7 @@ def network_of(name: str, side: int) -> nn.Module:
 
 def read(scan: Path) -> tuple[np.ndarray, np.ndarray]:
     """(4, X, Y, Z) float32, each channel standardized over its nonzero voxels, and the affine."""
-    images = [nib.load(scan / f"{name}.nii.gz") for name in CHANNELS]
+    images = [nib.Nifti1Image.from_filename(scan / f"{name}.nii.gz") for name in CHANNELS]
     volume = np.stack([image.get_fdata(dtype=np.float32) for image in images])
     for channel in volume:
         inside = channel[channel > 0]

@@ -38,7 +38,7 @@ def start_s(folder: Path, name: str, *, profile: bool = False) -> float:
     def loss(*_: object) -> None:
         raise StartedError
 
-    SegmentationTask.loss = loss
+    SegmentationTask.loss = loss  # type: ignore[assignment, method-assign]
     overrides = {
         "data.root": str(folder / "data"),
         "data.cache": str(folder / "cache"),

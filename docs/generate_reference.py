@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from segcct.cli import build_parser
+from segcct.commands import build_parser
 from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.descriptions import description_of
 from segcct.metrics import all_metrics

@@ -118,7 +118,9 @@ def predict(
     require_type("settings", settings, InferenceSettings)
     require_type("masks", masks, MaskOptions)
     require_type("cohort", cohort, CohortOptions)
-    options = PredictOptions(settings, masks, quality, split, existing, cohort)
+    options = PredictOptions(
+        settings=settings, masks=masks, quality=quality, split=split, existing=existing, cohort=cohort
+    )
     return MaskPrediction.of(model, Path(source), Path(output), options).write()
 
 

@@ -7,7 +7,7 @@ by an assignment that was fitted to it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Relabel:
 
 
 def assign_clusters(
-    prediction: Path, reference: Path, output: Path, *, scheme: str | None, folds: int, overwrite: bool = False
+    prediction: Path, reference: Path, output: Path, *, scheme: str | None, folds: int, overwrite: bool
 ) -> Predictions:
     """Write the masks of classes, predictions.json, and assignment.json, which says what was chosen on which cases.
 
@@ -110,17 +110,22 @@ def assign_clusters(
     assigned = {name: assignment for group, assignment in zip(groups, chosen, strict=True) for name in group}
     request = _request(folder, pairs)
     made_by = _made_by(folder, classes, chosen)
-    mask_format = request.mask_format("nifti")
     existing = existing_of(overwrite=overwrite)
+    mask_format = request.mask_format("nifti")
     masks = MaskFolder(output, made_by, request, {"protocol": "assigned"}, mask_format, existing=existing)
     predictions = masks.write(Relabel(pairs, assigned, output, mask_format), progress=Progress("relabeling"))
-    names = ["background", *classes.classes]
-    fold_records = []
-    for group, assignment in zip(groups, chosen, strict=True):
-        named = zip(clusters.classes, (names[index] for index in assignment[1:]), strict=True)
-        fold_records.append({"cases": group, "classes": dict(named)})
-    write_json(output / ASSIGNMENT, {"folds": fold_records}, private=True)
+    folds_chosen = [
+        {"cases": group, "classes": _in_words(assignment, clusters, classes)}
+        for group, assignment in zip(groups, chosen, strict=True)
+    ]
+    write_json(output / ASSIGNMENT, {"folds": folds_chosen}, private=True)
     return predictions
+
+
+def _in_words(assignment: Sequence[int], clusters: Scheme, classes: Scheme) -> dict[str, str]:
+    """Name of a cluster -> name of its class, from the class index of each cluster index."""
+    names = ["background", *classes.classes]
+    return dict(zip(clusters.classes, (names[index] for index in assignment[1:]), strict=True))
 
 
 def _folds(pairs: Mapping[str, Pair], folds: int) -> list[list[str]]:

@@ -112,7 +112,7 @@ class ClusterRun:
                 "--method normalized-cut cuts the tokens of a model", remedy="Name it by --model RUN/best"
             )
         if encoder is None or config is not None or keys:
-            with without_names(anonymize):
+            with without_names(wanted=anonymize):
                 data = read_as(source, config, keys, channels)
         else:
             data = encoder.card.data_section(source)

@@ -120,5 +120,5 @@ def fit(start: np.ndarray, sums: Callable[[np.ndarray], ClusterSums], smallest_s
         step = float(np.sqrt(np.square(moved - centers).sum(axis=1)).max())
         centers = moved
         if step <= smallest_step:
-            return Fit(centers, tuple(objectives), True)
-    return Fit(centers, tuple(objectives), False)
+            return Fit(centers, tuple(objectives), converged=True)
+    return Fit(centers, tuple(objectives), converged=False)

@@ -85,7 +85,7 @@ def comparison_page(comparison: Comparison, viewers: Mapping[str, Viewer], quali
     classes = list(comparison.scheme.classes)
     with_reference = summary.with_reference > 0
     below = quality.flag_below if quality else 0.0
-    columns = _columns(with_reference, quality is not None)
+    columns = _columns(with_reference=with_reference, calibrated=quality is not None)
     return render(
         Path(__file__).with_name("comparison.html"),
         title=f"Image, mask, image: {counted(len(cases), 'case')}",
@@ -102,7 +102,7 @@ def comparison_page(comparison: Comparison, viewers: Mapping[str, Viewer], quali
         headline=_headline(summary, comparison.scheme.name),
         findings=findings(comparison),
         tiles=_tiles(summary),
-        order_note=_order_note(quality, with_reference),
+        order_note=_order_note(quality, with_reference=with_reference),
         ranking=[Ranked.of(name, viewers[name].key, cases[name], below) for name in comparison.order],
         columns=columns,
         facts=[column for column in columns if column.fact],
@@ -188,7 +188,7 @@ def _baselines(region: RegionMeans) -> tuple[str, str]:
     return f"class means {number(region.baseline)}", f"of each slice {number(region.baseline_by_slice)}"
 
 
-def _columns(with_reference: bool, calibrated: bool) -> list[CaseColumn]:
+def _columns(*, with_reference: bool, calibrated: bool) -> list[CaseColumn]:
     estimate = CaseColumn(
         "Estimate", "Estimated Dice, mean over the classes, 0 for a missed one", lambda case: case.trust, tinted=True
     )
@@ -223,7 +223,7 @@ def _distance(name: str, help: str, key: str, region: str = WHOLE, *, digits: in
     return CaseColumn(name, help, lambda case: getattr(case.made.distances[region], key), digits, fact=fact)
 
 
-def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
+def _order_note(quality: QualityModel | None, *, with_reference: bool) -> str:
     if quality is not None:
         return (
             f"Estimated Dice per class with its {100 * quality.level:.0f}% interval, lowest mean first. "

@@ -173,13 +173,17 @@ def write_comparison(
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / COMPARISON, comparison.to_json(), private=not anonymize)
         write_page(page, text, private=not anonymize)
-    problems = [unread_places(request.unread, named=not anonymize)]
-    if failed:
-        problem = f"{len(failed)} of {counted(len(cases), 'case')} failed; the others are in {page}"
-        problems.insert(0, f"{problem}:{items(failures(failed))}")
-    if any(problems):
-        raise DataError("\n".join(filter(None, problems)))
+    unread = unread_places(request.unread, named=not anonymize)
+    if failed or unread:
+        raise DataError("\n".join(filter(None, [_failed_cases(failed, len(cases), page), unread])))
     return page
+
+
+def _failed_cases(failed: Sequence[Failed], cases: int, page: Path) -> str:
+    """Names those of the cases that are not on the page, and why; empty if all are."""
+    if not failed:
+        return ""
+    return f"{len(failed)} of {counted(cases, 'case')} failed; the others are in {page}:{items(failures(failed))}"
 
 
 def _shown_per_case(cases: int, slices: int) -> tuple[int, int]:

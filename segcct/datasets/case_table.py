@@ -50,14 +50,14 @@ def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = F
             raise DataError("a case id that cannot be the name of a mask", file=file, found=row[ID])
         if times[composed(row[ID])] > 1:
             raise DataError("a case is listed twice", file=file, found=row[ID])
-    cases = [_case(row, file, channels, needs_mask) for row in rows]
+    cases = [_case(row, file, channels, needs_mask=needs_mask) for row in rows]
     errors = [case.error for case in cases if case.error is not None]
     if len(errors) == len(cases):
         raise errors[0]
     return sorted(cases, key=lambda case: case.id)
 
 
-def _case(row: Mapping[str, str], file: Path, channels: Sequence[str], needs_mask: bool) -> Case:
+def _case(row: Mapping[str, str], file: Path, channels: Sequence[str], *, needs_mask: bool) -> Case:
     """The case of a row; one with an empty cell lacks that file."""
     if empty := [name for name in (*channels, *([MASK] if needs_mask else [])) if not row[name]]:
         error = DataError("an empty cell", file=file, found=f"column {empty[0]} of case {row[ID]}")

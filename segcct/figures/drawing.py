@@ -21,7 +21,7 @@ _SMOOTH = 3
 
 
 @lru_cache(maxsize=32)
-def font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(size_px: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, from the copy inside matplotlib: the same letters on every machine.
 
     matplotlib is not imported: in a process that a notebook starts, MPLBACKEND may name a backend that is not there.
@@ -50,8 +50,8 @@ def draw_masks(
     masks: Mapping[str, np.ndarray],
     colors: Sequence[str],
     *,
-    fill: float = 0.35,
-    line_px: float = 1.8,
+    fill: float,
+    line_px: float,
 ) -> None:
     """Each mask (H, W) as a translucent area and a line on a thin dark edge, seen on light and dark tissue alike."""
     large = (picture.width * _SMOOTH, picture.height * _SMOOTH)
@@ -100,12 +100,12 @@ def draw_scale(picture: Image.Image, width_units: float, unit: str, size_px: int
 
 
 def _text(
-    picture: Image.Image, place: tuple[float, float], text: str, size_px: int, anchor: str, bold: bool = False
+    picture: Image.Image, place: tuple[float, float], text: str, size_px: int, anchor: str, *, bold: bool = False
 ) -> None:
     ImageDraw.Draw(picture).text(
         place,
         text,
-        font=font(size_px, bold),
+        font=font(size_px, bold=bold),
         fill=INK,
         anchor=anchor,
         stroke_width=max(1, size_px // 9),

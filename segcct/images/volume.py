@@ -27,7 +27,12 @@ PHANTOM_MARK = "synthetic, segcct phantom"
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3-D image and where it lies in the patient, such as `Volume(array, np.diag([0.8, 0.8, 3, 1]), (0.8, 0.8, 3))`.
+    """A 3-D image and where it lies in the patient.
+
+        >>> import numpy as np, segcct
+        >>> scan = segcct.Volume(np.zeros((64, 64, 10), np.float32), np.diag([0.8, 0.8, 3, 1]), (0.8, 0.8, 3))
+        >>> scan.with_array(scan.array > 0.5).shape
+        (64, 64, 10)
 
     Raises `VolumeError` where array, affine or spacing are not numbers, or have another shape than described below.
     """
@@ -102,7 +107,7 @@ class Volume:
         """
         path = Path(path)
         if not path.name.lower().endswith(NIFTI_SUFFIXES):
-            raise VolumeError("volumes are written as NIfTI", file=path, expected=f"a name ending in {NIFTI_SUFFIXES}")
+            raise VolumeError("volumes are written as NIfTI", file=path, expected="a name that ends in .nii or .nii.gz")
         array = _storable(self.array, path)
         header = self._header_for(array)
         image_class: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image

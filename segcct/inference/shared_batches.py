@@ -48,11 +48,10 @@ def images_at_a_time(how: InferenceSettings, image_size: int, cores: int | None 
 
 
 @contextmanager
-def one_thread_each(wanted: bool) -> Iterator[None]:
-    """Each thread that begins within the block computes alone, without helper threads, if that is wanted."""
+def one_thread_each() -> Iterator[None]:
+    """Each thread that begins within the block computes alone, without helper threads."""
     threads = torch.get_num_threads()
-    if wanted:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

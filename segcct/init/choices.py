@@ -63,22 +63,25 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
     if naming.scheme is not None and set(values) <= set(SCHEMES[naming.scheme].values):
         return Choice({"scheme": naming.scheme}, f"{naming.why}; values {_listed([0, *values])}", doubts)
     if naming.classes:
-        stray = [value for value in values if value not in naming.classes.values()]
-        if stray:
-            doubts.append(f"labels hold {_listed(stray)}, which {naming.classes_from} does not name")
-        named: dict[str, object] = {
-            "scheme": "custom",
-            "labels": dict(naming.classes) | {f"class_{value}": value for value in stray},
-        }
-        if naming.regions:
-            named["regions"] = {name: list(values) for name, values in naming.regions.items()}
-        return Choice(named, f"class names of {naming.classes_from}", doubts)
+        return _named(naming, values, doubts)
     if len(values) == 1 and naming.scheme is None:
         settings: dict[str, object] = {"scheme": "binary"}
         if values[0] != 1:
             settings["label_map"] = {values[0]: 1}
         return Choice(settings, f"one value besides 0: {values[0]}", doubts)
     return _unnamed(naming, values, facts, doubts)
+
+
+def _named(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
+    """The classes that a file of the dataset names, such as dataset.json."""
+    stray = [value for value in values if value not in naming.classes.values()]
+    if stray:
+        doubts.append(f"labels hold {_listed(stray)}, which {naming.classes_from} does not name")
+    labels = dict(naming.classes) | {f"class_{value}": value for value in stray}
+    settings: dict[str, object] = {"scheme": "custom", "labels": labels}
+    if naming.regions:
+        settings["regions"] = {name: list(parts) for name, parts in naming.regions.items()}
+    return Choice(settings, f"class names of {naming.classes_from}", doubts)
 
 
 def _unnamed(naming: Naming, values: Sequence[int], facts: Facts, doubts: list[str]) -> Choice:

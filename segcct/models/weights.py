@@ -72,7 +72,7 @@ class LoadReport:
 
 
 def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
-    """Fills a model of `create_model` with the weights of a file, as far as they fit.
+    """Fill a model of `create_model` with the weights of a file, as far as they fit.
 
     Takes released Compact-Transformers files, Swin classifiers (official and timm names) for `swin_unet_*`, published
     Swin-Unet files, files of timm and MONAI for the networks that are theirs, and the best/ folder of a run: the same

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from numbers import Integral
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
-from segcct.errors import ModelError, PluginError, did_you_mean
+from segcct.errors import ModelError, PluginError, did_you_mean, unknown_name
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnetOptions, build_cct_unet
 from segcct.models.compact_transformers import (
@@ -119,7 +119,12 @@ def model_names(kind: Kind | None = None) -> list[str]:
 
     Args:
         kind: what the networks are for.
+
+    Raises:
+        ModelError: there is no such kind.
     """
+    if kind not in (None, *get_args(Kind)):
+        raise unknown_name(ModelError, "kind of model", str(kind), get_args(Kind))
     rows = [*MODELS.values(), *(entry(name) for names in adapted_names().values() for name in names)]
     return [row.name for row in rows if kind is None or row.kind == kind]
 
@@ -148,7 +153,12 @@ def entry(name: str) -> Entry:
 def create_model(
     name: str, in_channels: int, num_classes: int, image_size: int, options: Mapping[str, object] | None = None
 ) -> nn.Module:
-    """Builds a model with fresh weights.
+    """Build a model with fresh weights.
+
+        >>> import segcct, torch
+        >>> model = segcct.create_model("unet_16", in_channels=1, num_classes=4, image_size=64)
+        >>> model(torch.zeros(2, 1, 64, 64)).shape
+        torch.Size([2, 4, 64, 64])
 
     Args:
         name: one of `model_names()`, `timm:NAME` or `timm/NAME`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def predict_folder(
         [table.file for table in tables],
         existing=existing,
     )
-    with one_thread_each(shared and predictor.how.device == "cpu"):
+    with one_thread_each() if shared and predictor.how.device == "cpu" else nullcontext():
         return folder.write(
             work,
             backend=loop.backend or ("threads" if workers > 1 else "serial"),

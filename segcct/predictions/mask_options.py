@@ -12,7 +12,7 @@ MASK_FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 """Formats that may be asked for; each has a row in `mask_files.FORMATS`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskOptions:
     """What is written of each case."""
 
@@ -28,3 +28,8 @@ class MaskOptions:
     def __post_init__(self) -> None:
         if self.mask_format not in MASK_FORMATS:
             raise ConfigError("no such format of masks", found=self.mask_format, expected=", ".join(MASK_FORMATS))
+        for name in ("keep_largest", "probabilities", "anonymize"):
+            value = getattr(self, name)
+            if value not in (True, False):
+                raise ConfigError(f"{name} is of the wrong type", found=repr(value), expected="True or False")
+            object.__setattr__(self, name, bool(value))  # that of NumPy cannot be written as JSON

@@ -122,7 +122,7 @@ def request_of(data_section: Callable[[Path], DataSection], source: Path, *, ano
     incomplete, and how much could not be read, and name none."""
     if not source.exists():
         raise DataError("no such file or folder", file=source)
-    with without_names(anonymize):
+    with without_names(wanted=anonymize):
         request = replace(_found_at(data_section, source), anonymize=anonymize)
     if incomplete := sum(case.error is not None for case in request.cases):
         say(f"incomplete: {incomplete} of {counted(len(request.cases), 'case')}")
@@ -152,7 +152,7 @@ def _new_cases(data: DataSection) -> Request:
 
 def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> LoadedCase:
     """A case of a request read into memory; a single file is read as it is and has no label."""
-    with without_names(request.anonymize):
+    with without_names(wanted=request.anonymize):
         if not request.single:
             return read_case(case, request.data, scheme, with_label=with_label)
         volume = Volume.load(next(iter(case.channels.values()))[0])
@@ -167,7 +167,7 @@ def header_of(request: Request, case: Case) -> Volume | None:
         return None
     read = read_header if request.single else get_layout(request.data.layout).read_header
     try:
-        with without_names(request.anonymize):
+        with without_names(wanted=request.anonymize):
             return read(files[0], request.data.channels[name])
     except SegcctError:
         return None

@@ -51,8 +51,7 @@ def time_estimate(
     """
     if not request.cases:
         return "no case is left to predict"
-    with ThreadPoolExecutor(_SIZES_AT_A_TIME) as pool:
-        sizes = {case.id: size for case, size in zip(request.cases, pool.map(_bytes, request.cases), strict=True)}
+    sizes = _sizes(request.cases)
     known = [size for size in sizes.values() if size is not None]
     usual = sum(known) / len(known) if any(known) else 1.0
     weights = {name: usual if size is None else float(size) for name, size in sizes.items()}
@@ -72,22 +71,34 @@ def time_estimate(
     rate = seconds / max(1.0, sum(weights[ids.get(outcome.name, outcome.name)] for outcome in done))
     failed = len(timed) - len(done)
     unknown = len(sizes) - len(known)
-    available, total, largest = workers(), sum(weights.values()), max(weights.values())
-
-    def takes(count: int) -> str:
-        return duration(rate * max(total / count, largest))
-
-    counts = (2 * available, 4 * available, 8 * available)
-    more = [f"{takes(count)} on {count}" for count in counts if count <= len(sizes)]
     return (
         f"{counted(len(sizes), 'case')} of {sized(sum(known))}"
         + (f", not counting {unknown} of unknown size" if unknown else "")
         + f"; {len(done)} of them took {seconds:.2f} s"
         + (f", and {failed} failed" if failed else "")
-        + ": all take about "
-        + f"{takes(available)} on {counted(available, 'worker')}"
-        + (f"; with more workers like {'this' if available == 1 else 'these'}, {', '.join(more)}" if more else "")
+        + f": all take about {_on_workers(list(weights.values()), rate, workers())}"
     )
+
+
+def _on_workers(weights: Sequence[float], rate: float, available: int) -> str:
+    """How long all cases take on the workers of now, and on more of them. A case is done by one worker, so no number of
+    workers is faster than the largest case."""
+
+    def takes(count: int) -> str:
+        return duration(rate * max(sum(weights) / count, max(weights)))
+
+    counts = (2 * available, 4 * available, 8 * available)
+    more = [f"{takes(count)} on {count}" for count in counts if count <= len(weights)]
+    alike = "this" if available == 1 else "these"
+    return f"{takes(available)} on {counted(available, 'worker')}" + (
+        f"; with more workers like {alike}, {', '.join(more)}" if more else ""
+    )
+
+
+def _sizes(cases: Sequence[Case]) -> dict[str, int | None]:
+    """Case id -> bytes of its files; see `_bytes`."""
+    with ThreadPoolExecutor(_SIZES_AT_A_TIME) as pool:
+        return {case.id: size for case, size in zip(cases, pool.map(_bytes, cases), strict=True)}
 
 
 def _without_names(predictions: Predictions) -> str:

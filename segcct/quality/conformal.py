@@ -19,7 +19,7 @@ import numpy as np
 LEVEL = 0.9
 
 
-def patient_quantile(scores: Sequence[float], patients: Sequence[Hashable], level: float = LEVEL) -> float:
+def patient_quantile(scores: Sequence[float], patients: Sequence[Hashable], level: float) -> float:
     """The smallest bound that holds for a fraction `level` of new patients' observations; infinite for few patients.
 
     Args:

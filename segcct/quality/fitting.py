@@ -185,7 +185,6 @@ def fit(
     classes: Sequence[str],
     *,
     features: Sequence[str] = FEATURES,
-    level: float = LEVEL,
 ) -> QualityModel:
     """The quality estimate fitted on some rows.
 
@@ -203,8 +202,8 @@ def fit(
         intercepts=dict(zip(calibration.classes, fitted.intercepts.tolist(), strict=True)),
         curve=fitted.curve,
         residual_scale=fitted.residual_scale,
-        quantiles=_quantiles(calibration, scores, level),
-        level=level,
+        quantiles=_quantiles(calibration, scores),
+        level=LEVEL,
     )
 
 
@@ -213,7 +212,6 @@ def cross_fit(
     classes: Sequence[str],
     *,
     features: Sequence[str] = FEATURES,
-    folds: int = _OUTER,
     evaluate: Sequence[CalibrationRow] | None = None,
 ) -> list[tuple[CalibrationRow, Estimate]]:
     """Every usable row with its estimate and interval, from a complete fit without its patient.
@@ -222,12 +220,11 @@ def cross_fit(
         rows: to fit on.
         classes: in the scheme's order.
         features: names to use.
-        folds: number of folds of the patients.
         evaluate: rows to estimate, of the same or of other patients; default: `rows`.
     """
     wanted = usable(rows if evaluate is None else evaluate)
     estimated: list[tuple[CalibrationRow, Estimate]] = []
-    for fold in _patient_folds(sorted({row.patient for row in [*rows, *wanted]}), folds):
+    for fold in _patient_folds(sorted({row.patient for row in [*rows, *wanted]}), _OUTER):
         test = [row for row in wanted if row.patient in fold]
         if not test:
             continue
@@ -247,15 +244,15 @@ def _patient_folds(patients: Sequence[str], folds: int) -> list[set[str]]:
     return [{patients[place] for place in order[number::count]} for number in range(count)]
 
 
-def _quantiles(calibration: Calibration, scores: np.ndarray, level: float) -> dict[str, float | None]:
+def _quantiles(calibration: Calibration, scores: np.ndarray) -> dict[str, float | None]:
     """A quantile per class if enough patients have the class, else that of all classes together."""
     patients = np.array([row.patient for row in calibration.rows])
-    pooled = patient_quantile(scores.tolist(), patients.tolist(), level)
+    pooled = patient_quantile(scores.tolist(), patients.tolist(), LEVEL)
     quantiles: dict[str, float | None] = {}
     for number, name in enumerate(calibration.classes):
         own = calibration.member == number
         enough = len(set(patients[own])) >= _OWN_QUANTILE
-        quantile = patient_quantile(scores[own].tolist(), patients[own].tolist(), level) if enough else pooled
+        quantile = patient_quantile(scores[own].tolist(), patients[own].tolist(), LEVEL) if enough else pooled
         quantiles[name] = quantile if math.isfinite(quantile) else None
     return quantiles
 

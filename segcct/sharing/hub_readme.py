@@ -39,7 +39,7 @@ def hub_readme(card: ModelCard, name: str, place: str, terms: Terms, *, scores: 
         _what(card),
         f"## Training data\n\n{_training_data(card, terms)}",
         f"## Scores\n\n{_scores(card, scores)}",
-        f"## How to use\n\n{_use(card, place, has_estimate)}",
+        f"## How to use\n\n{_use(card, place, has_estimate=has_estimate)}",
         f"## Limits\n\n{_limits(card)}",
         f"## License\n\n{for_markdown(terms.license.strip())}",
     ]
@@ -87,7 +87,7 @@ def _scores(card: ModelCard, scores: str | None) -> str:
     return "\n\n".join(lines)
 
 
-def _use(card: ModelCard, place: str, has_estimate: bool) -> str:
+def _use(card: ModelCard, place: str, *, has_estimate: bool) -> str:
     parts = []
     if task_named(card.task).predict:
         parts.append(f"```sh\nsegcct predict --model {shlex.quote(place)} --input SCANS --output predictions\n```")

@@ -77,7 +77,7 @@ class SparkExecutor(Executor):
         """Calls that keep every worker busy, waiting ones included."""
         return 2 * self._slots * self._calls_in_a_task()
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as `Executor`
         """Wait for the calls; `cancel_futures` ends all of them, also those that run, at once."""
         with self._lock:
             self._ended = True

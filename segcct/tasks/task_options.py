@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segcct.spark.spark_cases import SparkEngine
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CohortOptions:
     """How a large number of cases is predicted: which part of them, when to give up, and where."""
 
@@ -36,8 +36,9 @@ class CohortOptions:
     def __post_init__(self) -> None:
         if self.shard is not None and not _is_part(self.shard):
             raise ConfigError("no such part of the cases", found=f"shard {self.shard!r}", expected="such as (3, 16)")
-        if self.max_failures is not None and self.max_failures < 0:
-            raise ConfigError("max_failures is a number of cases", found=self.max_failures, expected="at least 0")
+        if self.max_failures is not None and not (isinstance(self.max_failures, Integral) and self.max_failures >= 0):
+            found, expected = repr(self.max_failures), "a whole number of at least 0"
+            raise ConfigError("max_failures is a number of cases", found=found, expected=expected)
         if self.engine is not None:
             from segcct.spark.spark_cases import SparkEngine
 
@@ -50,7 +51,7 @@ def _is_part(shard: Any) -> bool:
     return whole and 1 <= shard[0] <= shard[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     """Options of `segcct predict`."""
 
@@ -68,7 +69,7 @@ class PredictOptions:
     """Predict nothing, but say how far an earlier call is, or how long this one would take."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """Options of `segcct evaluate`; see `evaluate_folders.evaluate`."""
 
@@ -92,7 +93,7 @@ class EvaluateOptions:
     """Score in tasks of Spark; None: on this machine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """Options of `segcct report`."""
 

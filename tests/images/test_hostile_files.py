@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from segcct.datasets.layouts.images_2d import mask_values
 from segcct.errors import VolumeError
+from segcct.images.raster import mask_values
 from segcct.images.volume import read_header
 from tests.support.hostile_files import Hostile, all_hostile, fault_of
 from tests.support.mutations import SEEDS, fault_of_mutant

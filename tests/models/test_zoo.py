@@ -24,6 +24,12 @@ def test_names_are_unique_and_split_by_kind() -> None:
     assert "cct_7_3x1_32" not in model_names("segmenter")
 
 
+def test_an_unknown_kind_of_model_is_refused() -> None:
+    """The name of a task is not one: an empty list would say that there are no such models."""
+    with pytest.raises(ModelError, match=r"unknown kind of model 'segmentation'.*segmenter, classifier, generator"):
+        model_names("segmentation")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("unet", "there is a model 'unet' already"), ("timm:resnet18", r"not a name for a model .*begins with timm:")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
@@ -156,8 +157,22 @@ def test_an_empty_list_of_models_is_refused() -> None:
         segcct.Predictor.load([])
 
 
-def test_a_part_of_a_cohort_may_be_numbers_of_numpy() -> None:
+def test_options_may_be_numbers_of_numpy() -> None:
     assert segcct.CohortOptions(shard=(np.int64(3), np.int64(16))).shard == (3, 16)
+    assert segcct.MaskOptions(keep_largest=np.True_).keep_largest is True  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["no", None, 2])
+def test_a_switch_of_a_mask_is_true_or_false(value: Any) -> None:
+    """The word "no" would be true."""
+    with pytest.raises(ConfigError, match=r"keep_largest is of the wrong type .*expected True or False"):
+        segcct.MaskOptions(keep_largest=value)
+
+
+@pytest.mark.parametrize("value", [1.5, "3", -1])
+def test_failures_are_counted_in_whole_numbers(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"max_failures is a number of cases .*expected a whole number of at least 0"):
+        segcct.CohortOptions(max_failures=value)
 
 
 def test_label_values_alone_are_no_scheme() -> None:
@@ -172,6 +187,21 @@ def test_public_names_are_there_and_documented() -> None:
     assert dir(segcct) == sorted(segcct.__all__)
 
 
+def test_examples_in_docstrings_run() -> None:
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    examples = [
+        example
+        for module in (segcct, segcct.metrics)
+        for documented in (module, *(getattr(module, name) for name in module.__all__))
+        for example in finder.find(documented, globs={}, name=getattr(documented, "__name__", "value"))
+        if example.examples
+    ]
+    for example in examples:
+        runner.run(example)
+    assert {example.name for example in examples} >= {"segcct.metrics", "create_model", "Volume"}
+    assert runner.failures == 0
+
+
 def test_editors_see_the_public_names_and_no_others() -> None:
     """They read the imports of segcct/__init__.py, which a program does one by one, at first use."""
     (declared,) = (node for node in ast.parse(inspect.getsource(segcct)).body if isinstance(node, ast.If))
@@ -181,10 +211,12 @@ def test_editors_see_the_public_names_and_no_others() -> None:
 
 
 def test_parameters_and_options_say_what_they_are() -> None:
-    public = [getattr(segcct, name) for name in segcct.__all__]
+    public = [getattr(module, name) for module in (segcct, segcct.metrics) for name in module.__all__]
     for function in filter(inspect.isfunction, public):
         for name, parameter in inspect.signature(function).parameters.items():
             assert parameter.annotation is not parameter.empty
+            if function.__module__.startswith("segcct.metrics") and "Args:" not in function.__doc__:
+                continue  # of two masks, which the package describes
             assert f"\n        {name}: " in function.__doc__, f"{function.__name__}({name})"
     for options in (segcct.InferenceSettings, segcct.MaskOptions, segcct.CohortOptions):
         for field in fields(options):

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from segcct.cli import build_parser
+from segcct.commands import build_parser
 from segcct.config import settings
 from segcct.errors import SegcctError
 from tests.support.documents import ROOT, ShellLine, made_by_init, shell_lines

@@ -54,9 +54,9 @@ def content(name: str, kind: str, data: bytes | Callable[[], bytes], suffix: str
 
 def read(path: Path, kind: str) -> list[np.ndarray]:
     """A file as every reader of its kind reads it. Raises as the first reader that refuses it."""
-    from segcct.datasets.layouts.images_2d import mask_values
     from segcct.images.arrays import array_shapes, read_arrays
     from segcct.images.content_digest import content_digest
+    from segcct.images.raster import mask_values
     from segcct.images.volume import Volume, read_header
     from segcct.tasks.classification.decoding import decode
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import cache
 
-from segcct.cli import build_parser
+from segcct.commands import build_parser
 from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.config_keys import keys
 

@@ -92,12 +92,8 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         return None
     modality = Counter(one.modality for one in used).most_common(1)[0][0]
     kind, labeled = Counter(one.kind for one in objects).most_common(1)[0]
-    own = [one for one in objects if one.kind == kind]
-    classes: dict[str, str] = {}
-    for name in (name for one in own for name in one.names):
-        classes.setdefault(_plain(name), name)
-    times = Counter(name for one in own for name in {_plain(each) for each in one.names})
-    rare = [classes[name] for name, count in times.items() if count < labeled]
+    times = _structures([one for one in objects if one.kind == kind])
+    rare = [name for name, count in times.items() if count < labeled]
     doubts = []
     if labeled > len(studies):
         doubts.append(f"a study has more than one {kind}")
@@ -110,10 +106,19 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         channels={modality.lower() or "image": modality},
         label=kind,
         why=f"DICOM series with {kind}",
-        classes={name: value for value, name in enumerate(list(classes.values())[:255], start=1)},
+        classes={name: value for value, name in enumerate(list(times)[:255], start=1)},
         classes_from=f"the {kind}",
         doubts=tuple(doubts),
     )
+
+
+def _structures(labels: Sequence[LabelObject]) -> dict[str, int]:
+    """Structure, as it is spelled first -> how many of the labels hold it."""
+    spelled: dict[str, str] = {}
+    for name in (name for one in labels for name in one.names):
+        spelled.setdefault(_plain(name), name)
+    times = Counter(plain for one in labels for plain in {_plain(name) for name in one.names})
+    return {name: times[plain] for plain, name in spelled.items()}
 
 
 def draw_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.ndarray:

@@ -44,40 +44,22 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
 
     Raises `DataError` for several datasets.
     """
-    matches = [match for name in names if (match := _IMAGE.match(name))]
-    tops = sorted({match["top"] or "" for match in matches})
-    if "" in tops:  # what folders below it hold, such as a copy, is not the dataset
-        tops = [""]
-        matches = [match for match in matches if not match["top"]]
-    if len(tops) > 1 and all((root / top / _DATASET_JSON).is_file() for top in tops):
-        raise DataError(
-            "holds several datasets of nnU-Net", file=root, found=listed(tops), remedy="Name the folder of one of them"
-        )
-    if len(tops) != 1:
+    matches = _images(root, names)
+    if not matches:
         return None
-    top, end = tops[0], matches[0]["end"]
+    top, end = matches[0]["top"] or "", matches[0]["end"]
     labeled = {name.removeprefix(f"{top}labelsTr/") for name in names if name.startswith(f"{top}labelsTr/")}
     of_images = end.lower().endswith(IMAGE_SUFFIXES)
     if of_images and not labeled:
         return None
-    numbers = sorted({match["channel"] for match in matches if match["channel"]})
-    alike = set(names).issuperset(match[0].replace("imagesTr/", "labelsTr/", 1) for match in matches)
-    if "0000" not in numbers or len(numbers) > _MOST_CHANNELS or alike:
-        numbers = []  # four digits at the end are part of the case id
+    numbers = _channel_numbers(matches, names)
     expected = (f"{match['id']}{match['end']}" if numbers else match[0].rpartition("/")[2] for match in matches)
     if labeled and labeled.isdisjoint(expected):  # CASE__CT.nii.gz, CASE__PT.nii.gz; or other endings
         return None
     facts, doubts = _dataset_json(root / top)
-    called = facts.get("channel_names") or facts.get("modality") or {}
     images, labels = ("imagesT?/", "labelsT?/") if of_images else ("", "")
     patterns = {int(number): f"{images}{{id}}_{number}{end}" for number in numbers} or {0: f"{images}{{id}}{end}"}
-    channels = {
-        str(called.get(str(number), f"channel_{number}")).lower().replace(" ", "_"): pattern
-        for number, pattern in patterns.items()
-    }
-    if len(channels) < len(patterns):
-        channels = {f"channel_{number}": pattern for number, pattern in patterns.items()}
-        doubts.append("dataset.json gives several channels one name; they are numbered here")
+    channels, renamed = _channels(patterns, facts)
     classes, regions, left_out = _classes(facts.get("labels"))
     return Naming(
         layout="pictures" if of_images else "nnunet",
@@ -86,8 +68,46 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         why="imagesTr and labelsTr as nnU-Net names them",
         classes=classes,
         regions=regions,
-        doubts=(*doubts, *left_out),
+        doubts=(*doubts, *renamed, *left_out),
     )
+
+
+def _images(root: Path, names: Sequence[str]) -> list[re.Match[str]]:
+    """The training images of the one dataset in the root, or in a folder in it; none where several folders may be one.
+    Raises `DataError` where several are."""
+    matches = [match for name in names if (match := _IMAGE.match(name))]
+    inside = [match for match in matches if not match["top"]]
+    if inside:  # what folders below it hold, such as a copy, is not the dataset
+        return inside
+    tops = sorted({match["top"] for match in matches})
+    if len(tops) > 1 and all((root / top / _DATASET_JSON).is_file() for top in tops):
+        raise DataError(
+            "holds several datasets of nnU-Net", file=root, found=listed(tops), remedy="Name the folder of one of them"
+        )
+    return matches if len(tops) == 1 else []
+
+
+def _channel_numbers(matches: Sequence[re.Match[str]], names: Sequence[str]) -> list[str]:
+    """`0000`, `0001`, ...; none where four digits at the end are part of the case id, as they are if the masks have
+    them too."""
+    numbers = sorted({match["channel"] for match in matches if match["channel"]})
+    alike = set(names).issuperset(match[0].replace("imagesTr/", "labelsTr/", 1) for match in matches)
+    return [] if "0000" not in numbers or len(numbers) > _MOST_CHANNELS or alike else numbers
+
+
+def _channels(
+    patterns: Mapping[int, str], facts: Mapping[str, Mapping[str, object]]
+) -> tuple[dict[str, str], Sequence[str]]:
+    """Name in dataset.json -> pattern of each channel, and a remark where the names are not of use."""
+    called = facts.get("channel_names") or facts.get("modality") or {}
+    channels = {
+        str(called.get(str(number), f"channel_{number}")).lower().replace(" ", "_"): pattern
+        for number, pattern in patterns.items()
+    }
+    if len(channels) == len(patterns):
+        return channels, ()
+    numbered = {f"channel_{number}": pattern for number, pattern in patterns.items()}
+    return numbered, ["dataset.json gives several channels one name; they are numbered here"]
 
 
 def _dataset_json(root: Path) -> tuple[Mapping[str, Mapping[str, object]], list[str]]:
