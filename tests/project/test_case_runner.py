@@ -202,7 +202,7 @@ def test_a_backend_may_come_from_outside(monkeypatch):
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from segcct.case_runner import CaseJob, run_cases
 
@@ -217,6 +217,7 @@ def work(number):
 if __name__ == "__mp_main__":  # a process that starts
     reach("start", 1)
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background of a script
     try:
         list(run_cases([CaseJob("a", 1), CaseJob("b", 2)], work, backend="processes", workers=2))
     except KeyboardInterrupt:
