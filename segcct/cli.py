@@ -68,7 +68,9 @@ def _open_closed_streams() -> None:
     with it what libraries print there."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)  # as the shell's are: processes that we start lack it otherwise
+            setattr(sys, name, stream)
 
 
 def _safe(stream: TextIO) -> TextIO:
@@ -124,7 +126,7 @@ def reworded_for_command(line: str, parsed: argparse.Namespace) -> str:
     """A failure as the command's users can act on it, which may take options where another takes configuration keys.
 
     `data.root` becomes the option that names the folder; of another key of the data section the line says where it is
-    set; --batch-size becomes --train.batch_size in trainings, and is left out where the command has neither.
+    set; --batch-size becomes --train.batch_size in training commands, and is left out where the command has neither.
     """
     if not hasattr(parsed, "batch_size"):
         remedy = ". Lower --train.batch_size" if parsed.command.startswith("train-") else ""

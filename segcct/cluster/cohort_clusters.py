@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from segcct.case_runner import Backend, CaseJob, Done, Failed, run_cases
+from segcct.case_runner import Backend, CaseJob, Done, Failed, failures, run_cases
 from segcct.cluster.cluster_fits import fit_from, fit_histogram, thinned
 from segcct.cluster.clusters import Clusters, Method
 from segcct.cluster.fuzzy_kmeans import ClusterSums, added, cluster_sums
@@ -87,7 +87,7 @@ class Cohort:
                 ended = outcome.reason
                 break
         anonymize = self.reader.request.anonymize
-        reason = "; ".join((failed[0].kind,) if anonymize else failed[0].reasons) if failed else None
+        reason = "; ".join([failed[0].kind] if anonymize else failures(failed[:1])) if failed else None
         if self.max_failures is not None and len(failed) > self.max_failures:
             ended = f"more than {counted(self.max_failures, 'case')} failed"
         if ended:

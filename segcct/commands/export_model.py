@@ -23,7 +23,9 @@ def add_export(commands: Commands) -> None:
         "the training)",
     )
     parser.add_argument(
-        "--int8", action="store_true", help="quantize to 8-bit integers, which is faster on most processors"
+        "--int8",
+        action="store_true",
+        help="quantize to 8-bit integers, which is faster on processors with instructions for them",
     )
     parser.add_argument(
         "--input",

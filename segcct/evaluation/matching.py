@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,8 +60,9 @@ class Matching:
 
 
 def _are_here(channels: Mapping[str, list[str]]) -> bool:
-    """Whether the recorded files of an image are where they were, on this machine."""
-    return bool(channels) and all(Path(file).exists() for files in channels.values() for file in files)
+    """Whether the recorded files of an image are where they were, on this machine, and may be looked for: `Path.exists`
+    raises an error in the home of another user."""
+    return bool(channels) and all(os.path.exists(file) for files in channels.values() for file in files)  # noqa: PTH110
 
 
 def match(

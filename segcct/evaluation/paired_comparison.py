@@ -16,7 +16,7 @@ Scores = Mapping[str, float | None]
 """Case -> score."""
 DEFINITION = (
     "difference: these minus the others, mean over the cases that both score, with its 95% interval by patient; "
-    "overall of the means over the classes of a case, without those of the reference that only one of the two scores; "
+    "overall: of the means over the classes of a case, without those of the reference that only one of the two scores; "
     "p: two-sided Wilcoxon signed-rank test on patients, Holm-corrected over the classes, and over the regions"
 )
 

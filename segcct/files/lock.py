@@ -1,7 +1,7 @@
 """One writer at a time: locks on files, which the operating system gives up when their process ends, however it ends.
 
 A lock is a record lock on a small file in the folder that is written to (`fcntl` on POSIX, `msvcrt` on Windows). Child
-processes do not inherit it, so a killed training whose loader processes still run holds nothing. The file says who
+processes do not inherit it, so a killed run whose loader processes still run holds nothing. The file says who
 holds it, and is removed with the lock; one that a killed process left behind is taken over. In a folder that a group
 may write to, so is one of another member.
 """
@@ -60,9 +60,10 @@ def exclusive(
     """
     began, announced = time.monotonic(), False
     made = [each for each in (file.parent, *file.parent.parents) if not each.exists()]  # the innermost first
-    if file.parent.is_symlink() and not file.parent.exists():  # such as to a disk that is not mounted
-        found = f"a link to {file.parent.readlink()}, which is not there"
-        raise RunError("is not a folder", file=file.parent, found=found, remedy="Make that folder, or choose another")
+    for each in made:
+        if each.is_symlink():  # such as to a disk that is not mounted
+            found = f"a link to {each.readlink()}, which is not there"
+            raise RunError("is not a folder", file=each, found=found, remedy="Make that folder, or choose another")
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         while (descriptor := _acquire(file)) is None:

@@ -82,10 +82,10 @@ class Adaptation(AdaptationMethods):
             return
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         try:
-            with torch.inference_mode(mode=False):  # with gradients, whatever the mode of the caller
-                if self.statistics:
-                    _mix_statistics(network, case, how, size, self.statistics)
-                if self.model:
+            if self.statistics:
+                _mix_statistics(network, case, how, size, self.statistics)
+            if self.model:
+                with torch.inference_mode(mode=False):  # with gradients, whatever the mode of the caller
                     _agree(_Objective(bare(network), how, self.generator), list(_steps(case, how, size)))
             yield
         finally:
@@ -123,8 +123,8 @@ def _with_share(step: list[_Batch]) -> list[tuple[_Batch, float]]:
 
 
 def _mix_statistics(network: nn.Module, case: PreparedCase, how: InferenceSettings, size: int, weight: float) -> None:
-    """Mix the mean and variance of each layer: (1 - weight) of the training's and `weight` of the case's. Those of the
-    case are measured while the preceding layers use the statistics of the batch."""
+    """Mix the mean and variance of each layer: (1 - weight) of those from training and `weight` of the case's. Those of
+    the case are measured while the preceding layers use the statistics of the batch."""
     layers = batch_norms(network)
     if not layers:
         raise _without("batch norm", "statistics")

@@ -154,17 +154,21 @@ def _label_boxes(labels: np.ndarray) -> dict[int, Box]:
     if not np.issubdtype(labels.dtype, np.integer):
         raise MetricError("label maps hold whole numbers", found=labels.dtype, expected="an integer array")
     # In the order of memory, as NIfTI volumes are not in that of their axes: ten times as fast.
-    order = sorted(range(labels.ndim), key=lambda axis: -abs(labels.strides[axis]))
+    order = _memory_order(labels)
     boxes = enumerate(ndimage.find_objects(labels.transpose(order)), start=1)
     return {value: tuple(box[order.index(axis)] for axis in range(labels.ndim)) for value, box in boxes if box}
+
+
+def _memory_order(array: np.ndarray) -> list[int]:
+    """The axes, from that of the largest steps in memory to that of neighbors."""
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
     """The box around a mask; None if it is empty. The axes are searched in memory order, each within the box found so
     far."""
-    order = sorted(range(mask.ndim), key=lambda axis: -mask.strides[axis])
     box = [slice(0, length) for length in mask.shape]
-    for axis in order:
+    for axis in _memory_order(mask):
         inner = mask[tuple(box)]
         hit = np.flatnonzero(inner.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
         if not hit.size:

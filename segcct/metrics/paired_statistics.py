@@ -14,10 +14,10 @@ from segcct.plurals import counted
 
 _DIGITS = 12
 """Significant digits of a score: means over classes or cases that should be equal differ beyond them by rounding."""
-_EXACT_UP_TO = 200
-"""Differences up to which all signs are counted."""
 _SMALLEST = 1e-100
 """Largest score from which they are counted."""
+_EXACT_UP_TO = 200
+"""Number of differences up to which p is exact."""
 
 
 class Paired(TypedDict):
@@ -89,11 +89,13 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     """Two-sided p of Wilcoxon's signed-rank test, zeros dropped; 1 if nothing differs.
 
     Up to 200 differences p is exact, also where they tie, as distances in voxels do: the normal distribution, which is
-    taken for more, is too small a p in small samples with ties.
+    taken for more, gives too small a p in small samples with ties. Raises `MetricError` for NaN and infinity.
     """
     from scipy import stats  # a second to import, and only comparisons need it
 
     changed = np.array([difference for difference in differences if difference != 0.0])
+    if not np.isfinite(changed).all():
+        raise MetricError("a difference is not finite", remedy="Leave out cases that one of the two does not score")
     if not changed.size:
         return 1.0
     if changed.size > _EXACT_UP_TO:

@@ -151,7 +151,7 @@ class TrackedWork:
                 remove_files(folder, [job.name])
             raise
         if made.is_new:
-            self._remove_standing(job)
+            self._remove_standing(job, but=(made.mask.name, *made.files))
         return made
 
     def _done(self, job: FolderCase, digest: str | None, began: float) -> PredictedCase:
@@ -184,10 +184,11 @@ class TrackedWork:
             return None
         return replace(recorded(mask, row, is_new=True), tables={file: Done(file, tables[file]) for file in tables})
 
-    def _remove_standing(self, job: FolderCase) -> None:
-        """Remove the files of the earlier call."""
+    def _remove_standing(self, job: FolderCase, *, but: Sequence[str] = ()) -> None:
+        """Remove the files of the earlier call; not those that replaced them, which have the same time where a file
+        system counts whole seconds."""
         for file in job.stood:
-            if job.stands(self.journal.folder, file):
+            if file not in but and job.stands(self.journal.folder, file):
                 (self.journal.folder / file).unlink(missing_ok=True)
 
     def _has_new_mask(self, job: FolderCase) -> bool:

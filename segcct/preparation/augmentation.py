@@ -122,7 +122,8 @@ class _Operations:
         cv2.setNumThreads(0)  # loader processes share the processor already
         strength = section.strength
         scale, shift, rotation = section.scale * strength, section.shift * strength, section.rotate_deg * strength
-        self.affine_side = side + 2 * _affine_margin(section, side)
+        # Not smaller than the elastic canvas: what the affine leaves out would be missing at the borders there.
+        self.affine_side = side + 2 * max(_affine_margin(section, side), _elastic_margin(side))
         shift *= side / self.affine_side  # albumentations takes it of the canvas
         contrast, brightness = CONTRAST * strength, BRIGHTNESS * strength
         self.affine = albumentations.Affine(

@@ -32,20 +32,14 @@ def unit_scale(
         file: named in errors.
 
     Raises:
-        DataError: values that are not finite, too far apart, or outside [0, 1] under none; a mask that is missing or
-            empty; a background other than 0 under zscore_nonzero.
+        DataError: values that are not finite, too far apart for a z-score, or outside [0, 1] under none; a mask that is
+            missing or empty; a background other than 0 under zscore_nonzero.
     """
     lowest, highest = float(voxels.min()), float(voxels.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise DataError("voxels that are not finite", file=file, found="NaN or infinity", expected="numbers")
-    if highest - lowest > float(np.finfo(np.float32).max):  # it is scaled in float32, and would become NaN
-        raise DataError(
-            "intensities too far apart",
-            file=file,
-            found=f"{lowest:g} to {highest:g}",
-            expected="numbers whose differences are below 3.4e38",
-            remedy="Set voxels that stand for missing values to 0",
-        )
+    if rule.rule.startswith("zscore"):
+        _refuse_too_far_apart(lowest, highest, file)
     if rule.rule == "none":
         _refuse_other_range(lowest, highest, file)
     elif rule.rule == "zscore_mask":
@@ -53,6 +47,17 @@ def unit_scale(
     elif rule.rule == "zscore_nonzero" and lowest != highest:
         _refuse_other_background(voxels, file)
     return UnitScale.fit(voxels, rule.rule, (rule.low or 0.0, rule.high or 0.0), mask)
+
+
+def _refuse_too_far_apart(lowest: float, highest: float, file: Path | None) -> None:
+    if highest - lowest > float(np.finfo(np.float32).max):  # they are scaled in float32, and would become NaN
+        raise DataError(
+            "intensities too far apart",
+            file=file,
+            found=f"{lowest:g} to {highest:g}",
+            expected="numbers whose differences are below 3.4e38",
+            remedy="Set voxels that stand for missing values to 0",
+        )
 
 
 def _refuse_other_range(lowest: float, highest: float, file: Path | None) -> None:

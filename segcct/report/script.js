@@ -62,7 +62,9 @@ const NEAR_PX = 24;
 all(".read svg").filter((svg) => svg.querySelector("title")).forEach((svg) => {
   const readout = svg.closest(".read").querySelector(".readout");
   const marks = () => all("title", svg).map((title) => title.parentElement).filter((mark) => mark.parentElement.style.display !== "none");
-  const fromLeft = () => marks().map((mark) => [mark.getBoundingClientRect().left, mark]).sort(([a], [b]) => a - b).map(([, mark]) => mark);
+  // Not by their boxes: in some browsers that of the chosen one is wider, by its stroke.
+  const across = (mark) => parseFloat(mark.getAttribute("cx") ?? mark.getAttribute("x"));
+  const fromLeft = () => marks().sort((a, b) => across(a) - across(b));
   const distance = (mark, { clientX, clientY }) => {
     const box = mark.getBoundingClientRect();
     return Math.hypot(Math.max(box.left - clientX, 0, clientX - box.right), Math.max(box.top - clientY, 0, clientY - box.bottom));
@@ -74,6 +76,7 @@ all(".read svg").filter((svg) => svg.querySelector("title")).forEach((svg) => {
     mark.classList.add("chosen");
     current = mark;
     readout.textContent = mark.textContent;
+    svg.setAttribute("aria-valuenow", fromLeft().indexOf(mark) + 1);
     svg.setAttribute("aria-valuetext", mark.textContent);
   };
   const point = (event) => {
@@ -91,9 +94,7 @@ all(".read svg").filter((svg) => svg.querySelector("title")).forEach((svg) => {
     if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     event.stopPropagation();  // the gallery steps through slices by the same keys
-    const reached = Math.min(Math.max(next, 0), shown.length - 1);
-    choose(shown[reached]);
-    svg.setAttribute("aria-valuenow", reached + 1);
+    choose(shown[Math.min(Math.max(next, 0), shown.length - 1)]);
   });
 });
 

@@ -310,3 +310,16 @@ def test_streams_that_the_shell_has_closed_are_not_missed(tmp_path):
     ended = subprocess.run(["sh", "-c", f"{program} --reduce 8 <&- >&- 2>&-"], cwd=tmp_path, check=False)
     assert ended.returncode == 0
     assert list((tmp_path / "scans").rglob("*.nii.gz"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize(("closed", "name"), [("<&-", "stdin"), (">&-", "stdout"), ("2>&-", "stderr")])
+def test_the_processes_of_a_command_have_the_streams_that_the_shell_has_closed(closed, name):
+    child = f"import sys; sys.exit(sys.{name} is None)"
+    program = (
+        "import subprocess, sys; from segcct.cli import _open_closed_streams; _open_closed_streams(); "
+        f"sys.exit(subprocess.call([sys.executable, '-c', {child!r}]))"
+    )
+    command = shlex.join([sys.executable, "-c", program])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(["sh", "-c", f"{command} {closed}"], env=environment, check=False).returncode == 0

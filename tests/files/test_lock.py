@@ -199,8 +199,9 @@ def test_a_file_that_another_program_named_like_a_lock_stays_as_it_is(tmp_path, 
     assert file.read_text() == content
 
 
-def test_a_link_to_a_folder_that_is_not_there_is_told_from_a_folder(tmp_path):
+@pytest.mark.parametrize("folder", [".", "run_1"])
+def test_a_link_to_a_folder_that_is_not_there_is_told_from_a_folder(tmp_path, folder):
     link = tmp_path / "masks"
     link.symlink_to(tmp_path / "unmounted")
     with pytest.raises(RunError, match=r"masks: is not a folder \(found a link to \S+unmounted, which is not there\)"):
-        exclusive(link / ".test.lock", "another process works here").__enter__()
+        exclusive(link / folder / ".test.lock", "another process works here").__enter__()

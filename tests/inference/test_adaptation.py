@@ -330,6 +330,15 @@ def test_a_caller_without_gradients_adapts_too(mode):
         assert model.norm.weight.item() != 1
 
 
+def test_statistics_of_a_network_that_was_made_in_inference_mode_are_mixed_too():
+    """Outside that mode, PyTorch refuses to change its layers."""
+    with torch.inference_mode():
+        model = nn.Sequential(nn.BatchNorm2d(1)).eval()
+        with Adaptation(statistics=0.5).applied_to(model, prepared(), HOW, SIDE):
+            assert model[0].running_mean.item() != 0
+        assert model[0].running_mean.item() == 0
+
+
 def test_large_slices_take_no_more_memory_than_when_predicted(monkeypatch):
     monkeypatch.setattr(runtime, "_PIXELS_PER_BATCH", 2 * SQUARE**2)
     (step,) = adaptation._steps(prepared(), replace(HOW, batch_size=16), SQUARE)

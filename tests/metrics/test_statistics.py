@@ -169,6 +169,8 @@ def test_signed_rank_by_hand() -> None:
     assert metrics.signed_rank_p([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
     assert metrics.signed_rank_p([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0]) == pytest.approx(2 / 64)
     assert metrics.signed_rank_p([0.0, 0.0]) == 1.0
+    with pytest.raises(MetricError, match="not finite"):
+        metrics.signed_rank_p([1.0, float("nan")])
 
 
 @pytest.mark.parametrize(("better", "worse"), [(5, 0), (11, 3), (35, 24), (7, 7)])

@@ -235,6 +235,19 @@ def test_rows_of_another_users_process_are_passed_over(stale, monkeypatch):
     assert journal.rows() == {}
 
 
+def test_a_new_mask_stays_where_its_time_and_size_are_those_of_the_old_one(stale):
+    """As on a file system that counts whole seconds."""
+    journal, job, mask = stale
+
+    def work(named: tuple[str, Case]) -> PredictedCase:
+        mask.write_bytes(b"new")
+        os.utime(mask, (1e9, 1e9))
+        return PredictedCase(mask, content_digest([mask]), False)
+
+    TrackedWork(work, journal)(job)
+    assert mask.read_bytes() == b"new"
+
+
 def test_a_case_that_fails_keeps_no_mask_of_before(stale):
     with pytest.raises(DataError):
         attempt_of(*stale, fails=True)

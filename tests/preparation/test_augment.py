@@ -157,6 +157,16 @@ def test_a_larger_slice_fills_the_borders():
         assert np.array_equal(one[1], other[1])
 
 
+def test_bending_after_a_small_shift_fills_the_borders_too():
+    """The shift alone would need one pixel of what lies beyond them; bending needs more."""
+    section = AugmentSection(**{**OFF, "affine": 1, "elastic": 1}, rotate_deg=0, scale=0, shift=0.01)
+    augmenter = Augmenter(section, SIDE)
+    large = np.full((1, *[SIDE + 2 * augmenter.margin] * 2), 0.5, np.float16)
+    for seed in range(20):
+        moved = augmenter.deform(large, np.random.default_rng(seed))
+        np.testing.assert_allclose(moved, 0.5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("section", [AugmentSection(strength=0), AugmentSection(affine=0, elastic=0)])
 def test_nothing_beyond_the_borders_is_needed_where_nothing_moves(section):
     assert Augmenter(section, SIDE).margin == 0

@@ -883,7 +883,7 @@ window.addEventListener("load", () => {
   key("End"); out.last = said().textContent;
   key("ArrowLeft"); out.before = said().textContent;
   key("Home"); key("ArrowLeft"); out.first = said().textContent;
-  out.keyboard = [strip.tabIndex, strip.getAttribute("role"), strip.getAttribute("aria-valuetext")];
+  out.keyboard = [strip.tabIndex, ...["role", "aria-valuetext", "aria-valuenow"].map((one) => strip.getAttribute(one))];
   document.querySelectorAll(".strips svg")[1].dispatchEvent(new KeyboardEvent("keydown", { key: "Home" }));
   out.other = said().textContent;
   key("Home"); out.again = said().textContent;
@@ -891,6 +891,9 @@ window.addEventListener("load", () => {
   const touch = { clientX: box.right + 6, clientY: box.top, bubbles: true };
   dot.closest("svg").dispatchEvent(new PointerEvent("pointerdown", touch));
   out.touched = dot.closest(".read").querySelector(".readout").textContent === dot.textContent;
+  const plot = dot.closest("svg"), across = (one) => one.cx.baseVal.value;
+  const left = [...plot.querySelectorAll("circle")].filter((one) => across(one) < across(dot));
+  out.place = [plot.getAttribute("aria-valuenow"), String(left.length + 1)];
   out.marked = document.querySelectorAll(".chosen").length;
   heads[1].click(); out.up = column(0);
   heads[1].click(); out.down = column(0);
@@ -930,8 +933,9 @@ def test_the_page_works_in_a_browser(page: str, tmp_path: Path, width: int):
     assert out["first"].startswith("p3_far: RV")
     assert ": MYO" in out["other"]
     assert out["again"] == out["first"]
-    assert out["keyboard"] == [0, "slider", out["first"]]
+    assert out["keyboard"] == [0, "slider", out["first"], "1"]
     assert out["touched"]
+    assert out["place"][0] == out["place"][1]
     assert out["marked"] == 2  # one in each plot that was read
     assert out["up"][0] == "p4_missed"
     assert out["up"][-1] == "p1_same"

@@ -136,9 +136,12 @@ def test_predictions_are_distributions_and_the_python_api_gives_the_same(trained
 
 
 def test_images_without_a_class_are_not_to_be_evaluated_next(trained, folder, tmp_path, capsys):
-    flat = tmp_path / "flat"
+    flat, nested = tmp_path / "flat", tmp_path / "nested"
     shutil.copytree(folder / CLASSES[0], flat)
-    for number, (images, evaluated) in enumerate(((folder, True), (flat, False), (next(flat.iterdir()), False))):
+    for name in CLASSES:
+        shutil.copytree(folder / name, nested / name / "patient")
+    cases = ((folder, True), (nested, True), (flat, False), (next(flat.iterdir()), False))
+    for number, (images, evaluated) in enumerate(cases):
         arguments = ["--input", str(images), "--output", str(tmp_path / f"out{number}")]
         assert main(["predict", "--model", str(trained / "best"), *arguments]) == 0
         assert ("next: segcct evaluate" in capsys.readouterr().out) == evaluated

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from segcct.files.file_names import composed
 from segcct.plurals import counted
 from segcct.progress import Progress
 from segcct.tasks.classification.class_evaluation import evaluate_classes
@@ -30,7 +31,8 @@ def predict(model: Sequence[Path], source: Path, output: Path, options: PredictO
         progress=Progress("predicting"),
     )
     wrote = f"wrote {counted(len(request.ids), 'row')} to {table}"
-    in_class_folders = all(PurePosixPath(name).parent.name in classifier.classes for name in request.ids)
+    classes = set(classifier.classes)
+    in_class_folders = all(classes.intersection(PurePosixPath(composed(name)).parts[:-1]) for name in request.ids)
     if request.source.labels is None and not in_class_folders:
         return Outcome(wrote)
     folders = ("--prediction", output, "--reference", source)
