@@ -7,14 +7,14 @@
 Protocol: every entry of the config is trained from scratch, once per seed and fold, each time in a process of its own.
 Data, split, augmentation and budget are the same for all entries. Without `--final`, an entry is scored on the fold of
 the training patients that also selected its weights: use this to choose settings. With `--final`, it is scored on the
-held-out patients, which no training sees.
+held-out patients, which no run sees.
 
 Table: a row per entry, with the mean Dice of the cases (each case's mean over classes, averaged over seeds and folds)
 and its 95% interval over patients, the standard deviation of the means over seeds, and the paired difference to the
 reference entry with its interval over patients. curves.csv and curves.png show the Dice of the validation patients over
 time.
 
-Finished trainings are not repeated, and interrupted ones are resumed; if their settings differ, the program stops.
+Finished runs are not repeated, and interrupted ones are resumed; if their settings differ, the program stops.
 Every machine, precision and budget has its own folder of results. Options that are config keys of an experiment
 (`--train.loss.deep_supervision 0.4`) apply to all entries.
 """
@@ -73,7 +73,7 @@ class Benchmark(Section):
     """A config of this program."""
 
     experiment: Path
-    """The config of the trainings: data, augmentation and recipe of all entries."""
+    """The config of the runs: data, augmentation and recipe of all entries."""
     reference: str
     """The entry that all others are compared with."""
     budget: str
@@ -117,7 +117,7 @@ def length_of(budget: str, experiment: SegmentationConfig) -> dict[str, Any]:
 
 
 def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> SegmentationConfig:
-    """The configuration of a training, with its precision resolved for this machine."""
+    """The configuration of a run, with its precision resolved for this machine."""
     keys = {
         "model.name": training.entry,
         "model.options": {},
@@ -153,7 +153,7 @@ def split_of(lists: Lists | None, root: Path, *, final: bool) -> dict[str, Any]:
 
 
 def folder_of(benchmark: Benchmark, arguments: argparse.Namespace) -> Path:
-    """The folder of this machine's trainings of this length."""
+    """The folder of this machine's runs of this length."""
     return folder_here(arguments.output, arguments.keys, benchmark.budget)
 
 
@@ -232,7 +232,7 @@ def results_of(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str,
 
 
 def result_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """The result of a training, or None. Raises `RunError` if the training had other settings."""
+    """The result of a run, or None. Raises `RunError` if the run had other settings."""
     run = RunFolder(folder_of(benchmark, arguments) / training.name)
     file = run.path / "result.json"
     if not file.is_file():
@@ -242,7 +242,7 @@ def result_of(training: Training, benchmark: Benchmark, arguments: argparse.Name
 
 
 def trainings(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Training]:
-    """Every training, seed by seed, so that an unfinished table already compares all entries."""
+    """Every run, seed by seed, so that an unfinished table already compares all entries."""
     for seed in benchmark.seeds:
         for fold in benchmark.folds[:1] if arguments.final else benchmark.folds:
             for entry in benchmark.entries:
@@ -325,9 +325,9 @@ def main() -> None:
 
 
 def train_missing(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
-    """Run every training that has no result yet, each in a process of its own.
+    """Start every run that has no result yet, each in a process of its own.
 
-    Raises `RunError` if the machine is busy or a training fails, and as `result_of`.
+    Raises `RunError` if the machine is busy or a run fails, and as `result_of`.
     """
     folder = folder_of(benchmark, arguments)
     missing = [each for each in trainings(benchmark, arguments) if result_of(each, benchmark, arguments) is None]

@@ -10,9 +10,9 @@ import numpy as np
 from case_scores import averaged, difference_text, mean_text
 
 Runs = Sequence[Mapping[str, Any]]
-"""The contents of result.json of trainings of one entry."""
+"""The contents of result.json of the runs of one entry."""
 Results = Mapping[str, Runs]
-"""Entry -> its trainings."""
+"""Entry -> its runs."""
 
 
 def table(results: Results, reference: str) -> str:
@@ -70,7 +70,7 @@ def difference(runs: Runs, reference: Runs) -> str:
 
 
 def write_curves(results: Results, folder: Path) -> None:
-    """Write curves.csv and curves.png: Dice of the validation patients over minutes, a line per training."""
+    """Write curves.csv and curves.png: Dice of the validation patients over minutes, a line per run."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")

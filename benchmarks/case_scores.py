@@ -1,4 +1,4 @@
-"""Dice of the same cases from several trainings: averaged, and compared case by case."""
+"""Dice of the same cases from several runs: averaged, and compared case by case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Scores = Mapping[str, float]
 
 
 def averaged(scores: Sequence[Scores]) -> dict[str, float]:
-    """Mean score of each case, over those trainings that score it."""
+    """Mean score of each case, over those runs that score it."""
     names = dict.fromkeys(name for each in scores for name in each)
     return {name: float(np.mean([each[name] for each in scores if name in each])) for name in names}
 

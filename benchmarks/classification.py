@@ -75,7 +75,7 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 def train(config: Path, name: str, arguments: argparse.Namespace, keys: Mapping[str, Any]) -> tuple[RunFolder, float]:
-    """The run of a training, done now or earlier, and its minutes."""
+    """A run, done now or earlier, and its minutes."""
     overrides = {
         "data.root": str(arguments.root),
         "data.layout": "classes",
@@ -89,7 +89,7 @@ def train(config: Path, name: str, arguments: argparse.Namespace, keys: Mapping[
 
 
 def epochs_of(model: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Config keys of a training for some epochs on CIFAR-10."""
+    """Config keys of a run of some epochs on CIFAR-10."""
     return {
         "model.name": model,
         "run.seed": seed,
@@ -250,7 +250,7 @@ def together_of(name: str, size: int, start: str) -> str:
 def folds(
     arguments: argparse.Namespace, name: str, size: int, start: str, pretrained: str | None
 ) -> tuple[dict[str, Any], float, int]:
-    """Train all folds of a model; returns the evaluation of all predictions, minutes per training, and tokens."""
+    """Train all folds of a model; returns the evaluation of all predictions, minutes per run, and tokens."""
     label = together_of(name, size, start)
     rows: dict[str, np.ndarray] = {}
     total = 0.0

@@ -8,8 +8,8 @@ Methods, which can be combined with `+` (`mae+teacher`):
     teacher     learns from the unlabeled patients too, by pseudo-labels of a teacher
     cycle       learns from the unlabeled patients too, by reconstructing their images from the masks
     mae, m2d    pre-trains on the patients of train.list without labels for `--pretrain-minutes` of the minutes, then
-                trains by AdamW, with the encoder's blocks
-    scratch     trains by AdamW, with the encoder's blocks, from random weights: the reference of mae and m2d
+                trains with AdamW, with the encoder's blocks
+    scratch     trains with AdamW, with the encoder's blocks, from random weights: the reference of mae and m2d
     scanner     augments images as if they came from other scanners
     elastic     augments by elastic deformation
     synthesize  augments by deformed masks, and images that a generator synthesizes from them
@@ -23,7 +23,7 @@ patients instead, to choose settings. `--shift` shifts the unlabeled patients du
 Tables: a row per method and draw, then a row per method. Dice is the mean over cases of each case's mean over classes,
 averaged over draws; intervals and paired differences to `--against` are over patients.
 
-Finished trainings are not repeated; if their settings differ, the program stops. Every machine and precision has its
+Finished runs are not repeated; if their settings differ, the program stops. Every machine and precision has its
 own folder of results.
 """
 
@@ -99,7 +99,7 @@ def shifted_root(data: Mapping[str, Any], output: Path) -> Path:
 
 
 def schedule(name: str, arguments: argparse.Namespace, part: float = 1.0) -> dict[str, Any]:
-    """Config keys of a training: its name, `part` of the minutes or epochs, and one validation at the end."""
+    """Config keys of a run: its name, `part` of the minutes or epochs, and one validation at the end."""
     length = {"train.epochs": max(1, round(part * (arguments.epochs or 0))), "train.budget": None}
     return {
         "run.root": str(arguments.output),
@@ -168,7 +168,7 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
 
 
 def evaluated_cases(data: Mapping[str, Any], *, choosing: bool) -> list[PreparedCase]:
-    """The cases of val.list; with `choosing`, the unlabeled ones of train.list, whose labels no training reads."""
+    """The cases of val.list; with `choosing`, the unlabeled ones of train.list, whose labels no run reads."""
     section = DataSection.model_validate(data)
     cases = find_cases(section)
     splits = make_splits(cases, section)

@@ -74,7 +74,7 @@ class Tally:
 
 
 def training(name: str, command: str) -> Step:
-    """A training, which is resumed, or repeated if no epoch had ended."""
+    """A training run, which is resumed, or repeated if no epoch had ended."""
     run = f"runs/{name}"
     fresh = [command, "--config", f"{name}.yaml"]
 
@@ -161,7 +161,7 @@ STEPS = (
 
 
 def write_inputs(folder: Path) -> None:
-    """Write scans of enough patients for a calibration, 2-D images with classes, and a config per training."""
+    """Write scans of enough patients for a calibration, 2-D images with classes, and a config per run."""
     write_scans(folder / "scans", cases=12)
     write_pictures(folder / "pictures")
     scans = {"layout": "folder", "root": "scans", **SCANS, "split": {"val": 0.4, "test": 0.1}}

@@ -14,7 +14,7 @@ structures; SSIM of baseline -> generator; the Dice of the segmenter; the Dice o
 segments the image generated from the reference mask; and the second Dice as a fraction of the first. Everything is
 computed on the slices of the networks.
 
-Finished trainings are not repeated; if their settings differ, the program stops. Every machine and precision has its
+Finished runs are not repeated; if their settings differ, the program stops. Every machine and precision has its
 own folder of results.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/quality.py --root data/acdc_h5 --budget 5min --m2i-budget 4min
 
 Protocol, in each of five folds: a segmenter is trained for the budget (final stage) and for fractions of it (earlier
-stages, each a training of its own with a complete schedule), and a generator on the same patients. The patients of the
+stages, each a run of its own with a complete schedule), and a generator on the same patients. The patients of the
 fold select nothing, since the weights are those at the end. The networks then predict them, as they are and with
 synthetic corruptions. Estimates are cross-fitted: neither the networks nor the regression was trained on the patient.
 Patients 074 and 076 have the same images and count as one (data.patient).
@@ -13,7 +13,7 @@ the intervals) and a paired comparison of the method in use with simpler ones. T
 final stage, of earlier stages, and of both; predictions of corrupted images; and all together. The last section leaves
 out one group of features at a time. The page is printed section by section, and written to quality.md.
 
-Finished trainings are not repeated; if their settings differ, the program stops (whether the dataset has changed is not
+Finished runs are not repeated; if their settings differ, the program stops (whether the dataset has changed is not
 checked). Measurements are repeated only if weights, code or options have changed. Every machine and precision has its
 own folder of results.
 """
@@ -78,7 +78,7 @@ def main() -> None:
     write(rows, arguments.output / "quality.md")
 
 
-# Trainings
+# Training runs
 
 
 def seconds(budget: str) -> float:
@@ -89,7 +89,7 @@ def seconds(budget: str) -> float:
 
 
 def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: float) -> dict[str, object]:
-    """Config keys of both trainings of a fold, whose patients select nothing."""
+    """Config keys of both runs of a fold, whose patients select nothing."""
     return {
         "data.root": str(arguments.root),
         "data.split.train_list": str(arguments.root / "train.list"),

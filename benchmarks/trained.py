@@ -1,4 +1,4 @@
-"""The run of a configuration: an earlier one if it is finished, resumed if it was interrupted, or a new training."""
+"""The run of a configuration: an earlier one if it is finished, resumed if it was interrupted, or a new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segcct.tasks.training_run import train
 from segcct.training.device_settings import resolve_precision
 
 ONLY_AT_THE_END = 1_000_000
-"""`train.validate_every` of a training that keeps its last weights, so that no validation case selects them."""
+"""`train.validate_every` of a run that keeps its last weights, so that no validation case selects them."""
 _ANYWHERE = ("run.root", "data.cache", "data.workers", "train.precision_reason")
 """Keys that do not change the weights."""
 
@@ -50,7 +50,7 @@ def check_settings(run: RunFolder, config: Experiment) -> None:
 
 
 def minutes(run: RunFolder) -> float:
-    """How long the training took."""
+    """How long training took."""
     return float(run.read_metrics()[-1]["elapsed_s"]) / 60
 
 

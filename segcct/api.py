@@ -101,7 +101,7 @@ def predict(
         cohort: for many cases: a part of them (`shard`), how many may fail (`max_failures`), Spark (`engine`).
 
     Returns the masks' files (`.masks`), the cases that are flagged for review (`.flagged`) and, in words, which cases
-    are unlike those of the training (`.unlike_training`), and which failed and why (`.problem`), each empty if there
+    are unlike those seen in training (`.unlike_training`), and which failed and why (`.problem`), each empty if there
     are none. Cases that fail do not stop the others.
 
     Raises `SegcctError` where the model (such as a classifier), the input or an option cannot be used, or the folder

@@ -123,7 +123,7 @@ class RunError(SegcctError):
 
 
 class TrainingError(SegcctError):
-    """A training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot go on, such as a loss that is not finite."""
 
 
 class MetricError(SegcctError):

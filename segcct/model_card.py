@@ -1,4 +1,4 @@
-"""model.json, and the `best/` folder it lies in: what prediction, export and sharing need of a training.
+"""model.json, and the `best/` folder it lies in: what prediction, export and sharing need of a run.
 
 `best/` holds weights.safetensors and model.json. Nothing is unpickled to load it.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 _SWAP_SECONDS = 0.5
 _PRIVATE = {"root", "cache", "workers", "spark", "fold", "split", "foreground_fraction"}
-"""Keys of the data section that belong to one machine or one training, not to the model."""
+"""Keys of the data section that belong to one machine or one run, not to the model."""
 
 
 class Architecture(BaseModel):
@@ -173,7 +173,7 @@ def recover_model(folder: Path) -> None:
             if time.time() - leftover.stat().st_mtime > LEFT_BEHIND_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
     elif leftovers:
-        time.sleep(_SWAP_SECONDS)  # a training that is alive is through with it by then
+        time.sleep(_SWAP_SECONDS)  # a run that is alive is through with it by then
         if not folder.exists():
             (fresh if fresh.is_dir() else old).rename(folder)
 

@@ -1,7 +1,7 @@
-"""The run folder: what a training writes and everything later reads.
+"""The run folder: what a training run writes and everything later reads.
 
 `runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json, `best/` (model_card.py), and
-pretrained.txt if the training began with the weights of another. The folder of a cross-validation holds config.yaml,
+pretrained.txt if the run began with the weights of another. The folder of a cross-validation holds config.yaml,
 folds.json, a run folder per fold and the evaluation of all folds.
 """
 
@@ -29,7 +29,7 @@ FOLDS = "folds.json"
 
 
 class RunFolder:
-    """One training's folder and the names of its files, none of which need exist."""
+    """One run's folder and the names of its files, none of which need exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,11 +40,11 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         """A row per epoch."""
         self.last = path / "last.ckpt"
-        """The state after the latest epoch, from which the training is resumed."""
+        """The state after the latest epoch, from which the run is resumed."""
         self.summary = path / "summary.json"
-        """What the best weights were selected on; written at the end, so that it tells a finished training."""
+        """What the best weights were selected on; written at the end, so that it tells a finished run."""
         self.pretrained = path / "pretrained.txt"
-        """What became of the weights that the training began with, if any."""
+        """What became of the weights that the run began with, if any."""
         self.best = path / "best"
         """The folder of the best model: weights and card."""
         self.pictures = path / "pictures"

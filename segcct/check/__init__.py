@@ -1,6 +1,6 @@
 """`segcct check`: every problem of a dataset, each with file, found, expected and remedy.
 
-Two depths. The quick part, which every training runs first, looks at names, headers and the split. The deep part reads
+Two depths. The quick part, which runs before any training, looks at names, headers and the split. The deep part reads
 every voxel. Neither stops at a file that cannot be read.
 
 Errors make the check fail. Notices do not: they may be meant, and are worth knowing (slices without foreground, cases

@@ -39,7 +39,7 @@ def examine_dataset(
     Args:
         data: the data section of a config; `data.workers` cases are read at a time.
         deep: read every voxel; else only names, headers and the split.
-        needs_labels: False for a training without labels, whose label files are not opened.
+        needs_labels: False for training without labels, whose label files are not opened.
         progress: called with (done, total) before the first case and after each.
     """
     try:

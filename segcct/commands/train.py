@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_train(commands: Commands) -> None:
-    """A training of each task."""
+    """The training command of each task."""
     for row in TASKS.values():
         parser = add_command(commands, row.command, partial(_train, row), row.help, config=row.load_config)
         which = parser.add_mutually_exclusive_group(required=True)
@@ -87,7 +87,7 @@ def _cross_validate(row: TaskRow, arguments: argparse.Namespace) -> Outcome:
 
 
 def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tuple[Experiment, RunFolder | None]:
-    """The configuration of a training from --config or --resume and the keys, and the run that it resumes; raises as
+    """The configuration of a run from --config or --resume and the keys, and the run that it resumes; raises as
     `experiment_of`."""
     from segcct.training.session import experiment_of
 

@@ -72,7 +72,7 @@ class TrainSection(Section):
     """What every training loop needs: length, optimizer, schedule, arithmetic."""
 
     epochs: PositiveInt = 100
-    """Length of the training; the schedule ends with it."""
+    """Length of training; the schedule ends with it."""
     budget: Annotated[Duration, Field(gt=0)] | None = None
     """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule. Where it is shorter than
     an epoch, the validation comes on top."""
@@ -93,7 +93,7 @@ class TrainSection(Section):
     schedule: Literal["cosine", "poly"] = "cosine"
     """How the learning rate falls to 0 after the warm-up; poly has exponent 0.9."""
     warmup: Fraction = 0.05
-    """Fraction of the training over which the learning rate rises from 0."""
+    """Fraction of training over which the learning rate rises from 0."""
     clip_norm: Annotated[float, Field(ge=0, le=1e9)] = 1.0
     """Largest norm of the gradient, which is scaled down to it; 0 does not clip."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -104,7 +104,7 @@ class TrainSection(Section):
     precision: AskedPrecision = "auto"
     """Arithmetic of the network; auto is bf16 where that is measured to be faster on this machine, else fp32."""
     precision_reason: str | None = None
-    """Written by the training: why `auto` became what `precision` says, with the times that were measured."""
+    """Written by the run: why `auto` became what `precision` says, with the times that were measured."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; auto is an NVIDIA GPU where there is one, else the processor."""
     validate_every: PositiveInt = 1

@@ -44,7 +44,7 @@ class IntensitySection(Section):
 
 class CaseSplitSection(SplitSection):
     unlabelled: Literal["rest"] | None = None
-    """rest: every case that is in no split takes part in a segmentation training without its label, by the method
+    """rest: every case that is in no split takes part in segmentation training without its label, by the method
     of train.unlabelled."""
     unlabelled_list: Path | None = None
     """File with a case or patient per line; only these take part without their labels."""

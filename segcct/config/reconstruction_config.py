@@ -35,7 +35,7 @@ class ReconstructionTrainSection(TrainSection):
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     validate_cases: PositiveInt = 16
     """Validation cases that select the weights, evenly spaced over the validation split. Every slice of each is
-    generated, which for hundreds of volumes would take longer than the training."""
+    generated, which for hundreds of volumes would take longer than training."""
     loss: ReconstructionLossSection = ReconstructionLossSection()
     """The loss."""
 

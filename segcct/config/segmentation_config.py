@@ -53,7 +53,7 @@ class LossSection(Section):
 
 class SegmentationAugmentSection(AugmentSection):
     synthesize: Fraction = 0.0
-    """Fraction of the labeled slices that are replaced, after a fifth of the training, by a deformed mask and the image
+    """Fraction of the labeled slices that are replaced, after a fifth of training, by a deformed mask and the image
     that the generator makes of it in the appearance of another slice."""
     generator: Path | None = None
     """best/ of an M2I run on the same data section, for synthesize."""
@@ -73,9 +73,9 @@ class UnlabeledSection(Section):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the unlabeled loss."""
     start: Fraction = 0.0
-    """Fraction of the training that labeled cases begin alone, which takes about half the time per step."""
+    """Fraction of training that labeled cases begin alone, which takes about half the time per step."""
     ramp_up: Fraction = 0.2
-    """Fraction of the training over which that weight then rises from 0."""
+    """Fraction of training over which that weight then rises from 0."""
     confidence: Fraction = 0.95
     """teacher: the smallest probability of a pseudo-label that counts."""
     cutmix: Fraction = 0.5
@@ -96,7 +96,7 @@ class SegmentationTrainSection(TrainSection):
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     windows: dict[Annotated[int, Field(ge=16)], Fraction] = Field(default_factory=dict)
-    """Growing windows: side in pixels -> fraction of the training until which slices are cropped to it, around their
+    """Growing windows: side in pixels -> fraction of training until which slices are cropped to it, around their
     structures for `data.foreground_fraction` of them, such as `{128: 0.45, 160: 0.75}`; then whole slices train."""
     pictures: Annotated[int, Field(ge=0)] = 4
     """Overlay figures of validation slices written at each better model; 0 for none."""

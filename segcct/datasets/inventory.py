@@ -1,6 +1,6 @@
-"""What a training finds on disk, found once: cases, headers, digests, split, scheme.
+"""What a training run finds on disk, found once: cases, headers, digests, split, scheme.
 
-Everything at the start of a training asks the inventory: the check, the split, the digests behind cache keys and
+Everything at the start of a run asks the inventory: the check, the split, the digests behind cache keys and
 fingerprint, the slices counted by `--dry-run`, the mark of synthetic data. The folders below the root are walked once,
 and a file that has not changed since the last start is not opened at all.
 """
@@ -38,7 +38,7 @@ class Inventory:
 
     Args:
         data: root, layout, patterns, split.
-        remember: use what earlier trainings with this cache learned about files that have not changed since;
+        remember: use what earlier runs with this cache learned about files that have not changed since;
             `memo.save` adds to it. Otherwise every file is read.
         needs_labels: leave cases without a label out of the split.
 

@@ -12,7 +12,7 @@ from segcct.run_folder import RunFolder
 CASES, VOXEL_MM = 20, 2
 """Synthetic patients, and the size of their voxels."""
 TASKS = ("segmentation", "reconstruction")
-"""The demo's two trainings, each with a config of that name in this package."""
+"""The demo's two runs, each with a config of that name in this package."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Places:
     dataset: Path = Path("data/demo_phantom")
 
     def config(self, task: str) -> Path:
-        """The config of a task, next to the run folder, which must not exist before the training."""
+        """The config of a task, next to the run folder, which must not exist before training."""
         return self.run.with_name(f"{self.run.name}_{task}.yaml")
 
 

@@ -78,7 +78,7 @@ def evaluate(
 
     Raises:
         EvaluationError: nothing to evaluate, or one message that lists every unmatched case, unreadable file, grid
-            mismatch and stray label value; `output` is the folder of a training.
+            mismatch and stray label value; `output` is a run folder.
         MetricError, LabelError: unknown convention or scheme; a registered metric cannot be sent to another process.
         ConfigError: the config file cannot be read.
     """

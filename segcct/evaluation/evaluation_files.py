@@ -30,7 +30,7 @@ OUTPUTS = (
 def output_folder(output: str | Path | None) -> Iterator[None]:
     """Lock a folder for one evaluation: two at the same time would leave a mixture of their tables. None does nothing.
 
-    Raises `EvaluationError` for the folder of a training, whose metrics.csv and summary.json have the same names.
+    Raises `EvaluationError` for a run folder, whose metrics.csv and summary.json have the same names.
     """
     if output is None:
         yield

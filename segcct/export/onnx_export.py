@@ -38,7 +38,7 @@ def check_exportable(card: ModelCard) -> None:
 
 
 def card_of_size(card: ModelCard, size: int | None) -> tuple[ModelCard, int]:
-    """The card of an export whose input is `size` x `size` pixels, and that size; None: that of the training.
+    """The card of an export whose input is `size` x `size` pixels, and that size; None: the training size.
 
     Raises `ModelError` for what cannot be exported, or not at that size.
     """

@@ -1,4 +1,4 @@
-"""The generator of an M2I run, frozen, next to a segmenter: in its training, and in its adaptation to a case."""
+"""The generator of an M2I run, frozen, next to a segmenter: while it is trained, and while it is adapted to a case."""
 
 from __future__ import annotations
 

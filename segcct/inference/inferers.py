@@ -38,7 +38,7 @@ class Inferer(ABC):
     """A strategy of inference."""
 
     def preparation(self, preparation: Preparation) -> Preparation:
-        """How cases have to be prepared, where the training prepared them as `preparation` says."""
+        """How cases have to be prepared, where training prepared them as `preparation` says."""
         return preparation
 
     def __call__(

@@ -99,7 +99,7 @@ class CctOptions(EncoderOptions):
     """Options of CCT, whose tokenizer alone may be normalized and may take longer steps."""
 
     tokenizer_norm: Normalization = "none"
-    """Normalization in the tokenizer: none as published, or batch (learns faster in short trainings)."""
+    """Normalization in the tokenizer: none as published, or batch (learns faster in short runs)."""
     tokenizer_stride: Annotated[int, Field(ge=1, le=4)] | None = None
     """Step of the tokenizer's convolutions, for large images; by default 1 with kernel 3 and 2 with kernel 7. The
     weights are the same: with steps of 2, a 3x2 gives as many tokens at 128 pixels as at 32 without."""

@@ -11,7 +11,7 @@ within minutes.
 m2d (Niizumi et al. 2022, arXiv 2210.14648): a predictor fills them with the embeddings of a target encoder, which sees
 the masked blocks only and whose weights are a moving average of the encoder's. In m2d_all the target sees the whole
 image. The predictor of m2d is built like the decoder of mae and stored under its name. Unlike in the paper, embeddings
-are standardized over the tokens of the batch before they are standardized per token: in short trainings with small
+are standardized over the tokens of the batch before they are standardized per token: in short runs with small
 batches the encoder otherwise learned one embedding for all tokens, which is trivial to predict.
 """
 

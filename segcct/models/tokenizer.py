@@ -44,7 +44,7 @@ class ConvTokenizer(nn.Module):
         widths: output channels of every stage; the last is the token dimension. CCT has (64, ..., dim).
         kernel: side of the convolutions, odd and at least 3.
         stride: step of the convolutions; None: the released rule max(1, kernel // 2 - 1).
-        norm: "none" as released, or "batch": BatchNorm between convolution and ReLU, which makes short trainings
+        norm: "none" as released, or "batch": BatchNorm between convolution and ReLU, which makes short runs
             from scratch learn much faster.
         pool: max pooling 3, stride 2 at the end of each stage, as released; without it only `stride` shrinks the map.
     """

@@ -1,4 +1,4 @@
-"""Starting from trained weights: released checkpoints, ImageNet Swin, or an earlier training, with a full report."""
+"""Starting from trained weights: released checkpoints, ImageNet Swin, or an earlier run, with a full report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-validation: one training per fold, all in one folder, resumed as a whole; and the evaluation of the held-out
+"""Cross-validation: one run per fold, all in one folder, resumed as a whole; and the evaluation of the held-out
 cases."""
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def export_model(
     Args:
         folder: the model.
         output: ends in `.onnx`.
-        size: height and width of the input in pixels; None: that of the training.
+        size: height and width of the input in pixels; None: the training size.
         int8: quantize, calibrated by real slices.
         source: scans or images, read as `segcct predict` reads its input; None: the training cases of the run, where
             they are still there.

@@ -53,12 +53,12 @@ class DatasetSummary(NamedTuple):
 
 
 class Task(ABC):
-    """One training of a task, from its configuration to the model card.
+    """One run of a task, from its configuration to the model card.
 
     The network is built at once, so that a wrong name or option shows before hours of preparation. `prepare` sets
     `dataset`, which the methods from `loader` on may use. `__init__` reads `architecture`, so a subclass sets what that
     needs before it calls `super().__init__()`. The loop sets `averaged` before it calls `loss`; it is still None when
-    `loss` is tried on an `example` before the training.
+    `loss` is tried on an `example` before training.
 
     Args:
         config: the experiment.
@@ -116,7 +116,7 @@ class Task(ABC):
 
     @property
     def stages(self) -> Sequence[float]:
-        """Fractions of the training, the last of them 1: between one and the next, steps take about the same time."""
+        """Fractions of training, the last of them 1: between one and the next, steps take about the same time."""
         return (1.0,)
 
     @abstractmethod
@@ -137,7 +137,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
-        """Scalar loss of a batch at `progress` in [0, 1] of the training."""
+        """Scalar loss of a batch at `progress` in [0, 1] of training."""
 
     @abstractmethod
     def names(self, batch: dict[str, Any]) -> list[str]:
@@ -172,7 +172,7 @@ class Task(ABC):
 
     @staticmethod
     def next_command(config: Any, run: RunFolder) -> Sequence[object]:
-        """The command that uses what a training wrote."""
+        """The command that uses what a run wrote."""
         from segcct.datasets.split_record import Splits
 
         split = "test" if Splits.load(run.splits).test else "val"

@@ -26,7 +26,7 @@ from segcct.training.processes import is_first_process, progress_bar
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The split of a dataset and the prepared cases that a training reads."""
+    """The split of a dataset and the prepared cases that a run reads."""
 
     scheme: Scheme
     splits: Splits
@@ -122,7 +122,7 @@ def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
 
 
 def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Splits) -> None:
-    """Say which classes are only in the training or only in the validation cases; the training continues."""
+    """Say which classes are only in the training or only in the validation cases; training continues."""
     classes = {
         case.case_id: frozenset(name for index, name in enumerate(scheme.classes, 1) if case.present[:, index].any())
         for case in cases

@@ -1,4 +1,4 @@
-"""Runs a training from its configuration, or prints its plan."""
+"""Trains as a configuration says, or prints the plan of the run."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def train(config: Experiment, *, resume: RunFolder | None = None, following: int
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training would take: memory and time are measured on a few steps."""
+    """What a run would take: memory and time are measured on a few steps."""
 
     splits: str
     parameters: int
     step_s: float
-    """On average over the training."""
+    """On average over the run."""
     peak_memory_mb: float | None
     """None where the system does not report it."""
     training_s: float | None
@@ -80,7 +80,7 @@ class Plan:
 def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
     """Find, check and split the data, build the network and take a few steps on random input. Writes no run.
 
-    Raises `SegcctError` for whatever the training itself would refuse before it prepares the data.
+    Raises `SegcctError` for whatever the run itself would refuse before it prepares the data.
     """
     if resume is None:
         RunFolder.check_free(config.run.path)
@@ -104,10 +104,10 @@ def training_steps(train: TrainSection, batches: int, done: int = 0) -> int:
 
 
 def mean_of_stages(ends: Sequence[float], seconds_at: Callable[[float], float], *, by_time: bool) -> float:
-    """Seconds of a step on average over a training.
+    """Seconds of a step on average over a run.
 
     Args:
-        ends: where each stage of the training ends, as fractions of it.
+        ends: where each stage of training ends, as fractions of it.
         seconds_at: measures a step at such a fraction; called once within each stage.
         by_time: these are fractions of its time, so that a stage of fast steps has more of them; else of its steps.
     """

@@ -1,4 +1,4 @@
-"""last.ckpt: the state from which a training is resumed, written atomically and checked before it is used.
+"""last.ckpt: the state from which a run is resumed, written atomically and checked before it is used.
 
 It is written by torch.save and read without running any code in it. It holds no random state, which follows from the
 epoch: batch_seeds.py.
@@ -44,7 +44,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def identity_of(card: ModelCard, seed: int, frozen_models: Mapping[str, str]) -> dict[str, Any]:
-    """What tells one training from another: the model, how it reads its data, the data's content, the seed, and the
+    """What tells one run from another: the model, how it reads its data, the data's content, the seed, and the
     digests of `Task.frozen_models`."""
     stored = card.model_dump(mode="json")
     identity = {name: stored[name] for name in ("task", "architecture", "scheme", "data", "data_fingerprint")}
@@ -125,7 +125,7 @@ def check_best(run: RunFolder, state: Mapping[str, Any]) -> None:
 
 
 def check_training(file: Path, state: Mapping[str, Any], module: nn.Module, training: Mapping[str, Any]) -> None:
-    """Raises `RunError` where a state belongs to another training than the one that resumes from it."""
+    """Raises `RunError` where a state belongs to another run than the one that resumes from it."""
     began = {_FROZEN: training[_FROZEN], **state[TRAINING]}  # states of earlier versions do not name them
     different = [name for name, value in training.items() if began.get(name) != value]
     if different == [_FROZEN] and isinstance(began[_FROZEN], Mapping):
@@ -140,7 +140,7 @@ def check_training(file: Path, state: Mapping[str, Any], module: nn.Module, trai
 
 
 def unusable(file: Path, error: Exception) -> RunError:
-    """The error for a state that passed the checks but from which the training cannot be resumed."""
+    """The error for a state that passed the checks but from which the run cannot be resumed."""
     return _refused(file, "the run cannot be resumed from its state", f"{type(error).__name__}: {error}")
 
 
@@ -169,7 +169,7 @@ def _has_values(state: Mapping[str, Any]) -> bool:
 
 
 def _has_progress(state: Mapping[str, Any]) -> bool:
-    """The loop is at the end of an epoch, and the optimizer has its moments: without them, the training would silently
+    """The loop is at the end of an epoch, and the optimizer has its moments: without them, training would silently
     start over."""
     try:
         processed = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]

@@ -1,4 +1,4 @@
-"""How far a training is: by epochs, or by wall clock where there is a budget."""
+"""The progress of a run: by epochs, or by wall clock where there is a budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segcct.config import TrainSection
 
 
 class Clock:
-    """Progress of the training: by epochs, or by wall clock when there is a budget.
+    """Progress of training: by epochs, or by wall clock when there is a budget.
 
     Validations count toward the budget: as much time as the latest one took is reserved for the last. How long the
     first takes is not known beforehand, so it overruns a budget that is shorter than an epoch.
@@ -19,13 +19,13 @@ class Clock:
     def __init__(self, train: TrainSection) -> None:
         self.epochs = train.epochs
         self.budget = train.budget
-        """Seconds; None: the training is measured in epochs."""
+        """Seconds; None: training is measured in epochs."""
         self.validation_fraction = train.validation_time
         """Largest fraction of the elapsed time that validations may take; None: any."""
         self.latest_validation_s = 0.0
         self.all_validations_s = 0.0
         self.ended: float | None = None
-        """The budget that ended the training."""
+        """The budget that ended training."""
         self._before_resume_s = 0.0
         self._started = time.monotonic()
 
@@ -39,7 +39,7 @@ class Clock:
         self._started = time.monotonic()
 
     def progress(self, epoch: int, batch: int, batches: int) -> float:
-        """Fraction of the training that is done, in [0, 1]."""
+        """Fraction of training that is done, in [0, 1]."""
         if self.budget is None:
             return min((epoch * batches + batch) / (self.epochs * batches), 1.0)
         return min(self.elapsed / max(self.budget - self.latest_validation_s, 1e-9), 1.0)
@@ -62,7 +62,7 @@ class Clock:
         return self.ended == self.budget or self.elapsed + self.latest_validation_s >= self.budget
 
     def state_dict(self) -> dict[str, float | None]:
-        """What a resumed training needs, in seconds, for last.ckpt."""
+        """What a resumed run needs, in seconds, for last.ckpt."""
         return {
             "elapsed": self.elapsed,
             "validation": self.latest_validation_s,

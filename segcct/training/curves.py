@@ -1,6 +1,6 @@
 """The rows of metrics.csv for TensorBoard, MLflow or Weights & Biases (`train.logger`), by Lightning's loggers.
 
-Where they cannot be written, the training goes on without them.
+Where they cannot be written, training goes on without them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from segcct.run_folder import RunFolder
 from segcct.training.processes import is_first_process
 
 TRACKER = "tracker.json"
-"""File of a run folder with the id of the run in its tracker, where a resumed training continues it."""
+"""File of a run folder with the id of its run in the tracker, which a resumed run continues."""
 PROJECT = "segcct"
 
 
@@ -64,7 +64,7 @@ def check_logger(name: str) -> None:
 
 
 class Curves(Logger):
-    """A logger whose first failure is reported, and ends the logging but not the training.
+    """A logger whose first failure is reported, and ends the logging but not the run.
 
     Args:
         name: key of `TRACKERS`.
@@ -110,7 +110,7 @@ class Curves(Logger):
 
     def finalize(self, status: str) -> None:
         self._call(lambda logger: logger.finalize(status))
-        if isinstance(self.logger, WandbLogger):  # else the next training of this process continues its run
+        if isinstance(self.logger, WandbLogger):  # else the next run of this process is logged to this one
             self._call(lambda logger: logger.experiment.finish())
 
     def _call(self, action: Callable[[Any], object]) -> None:

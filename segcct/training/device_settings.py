@@ -1,4 +1,4 @@
-"""Device, precision, threads and memory of a training; device and precision are settled before it begins and stored in
+"""Device, precision, threads and memory of a run; device and precision are settled before it begins and stored in
 its configuration."""
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from segcct.progress import say
 from segcct.training.processes import is_first_process, world_size
 
 FIRST_CHOICE = "SEGCCT_FIRST_PROCESS_PRECISION"
-"""Environment variable with the choice of the first process of a distributed training, for the others."""
+"""Environment variable with the choice of the first process of a distributed run, for the others."""
 Config = TypeVar("Config", bound=Experiment)
 
 
 def resolve_precision(config: Config, *, announce: bool = False) -> Config:
     """The configuration with `precision: auto` replaced by the choice for this machine, and its reason.
 
-    A resumed run keeps the stored choice. The other processes of a distributed training get the choice of the first
+    A resumed run keeps the stored choice. The other processes of a distributed run get the choice of the first
     one, which starts them, through the environment; those that torchrun starts on processors train in fp32.
 
     Args:
-        config: any training's.
+        config: any run's.
         announce: print the choice on stderr.
 
     Raises `ModelError` for a device that is not there.

@@ -25,10 +25,10 @@ _BATCH_NORM_REFUSAL = "Expected more than 1 value per channel when training"
 def build_network(
     architecture: Architecture, kind: Kind, *, seed: int, pretrained: Path | None = None
 ) -> tuple[nn.Module, str]:
-    """Build the network a training asks for, and say what became of its pretrained weights; returns both.
+    """Build the network a configuration asks for, and say what became of its pretrained weights; returns both.
 
     Raises:
-        ConfigError: the model is of another kind than the training.
+        ConfigError: the model is of another kind than the task.
         ModelError: unknown name or option.
         CheckpointError: the pretrained weights do not fit.
     """
@@ -58,7 +58,7 @@ def check_batch_size(network: nn.Module, batch_size: int, losses_of_one: Callabl
     Args:
         network: stays as it is.
         batch_size: samples in a batch.
-        losses_of_one: takes a copy of the network through a batch of one sample, at each stage of the training.
+        losses_of_one: takes a copy of the network through a batch of one sample, at each stage of training.
     """
     if batch_size > 1 or not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
         return

@@ -64,7 +64,7 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
     "cosine": lambda rest: 0.5 * (1.0 + math.cos(math.pi * rest)),
     "poly": lambda rest: (1.0 - rest) ** POLY_EXPONENT,
 }
-"""Value of `train.schedule` -> the fraction of the peak, from 1 to 0, at a fraction of the training after the warm-up:
+"""Value of `train.schedule` -> the fraction of the peak, from 1 to 0, at a fraction of training after the warm-up:
 cosine (Loshchilov and Hutter 2017, equation 5, without restarts), poly (Chen et al. 2017, DeepLab)."""
 
 
@@ -74,7 +74,7 @@ def rate_key(train: TrainSection) -> str:
 
 
 def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
-    """Learning rate as a fraction of its peak, at `progress` in [0, 1] of the training.
+    """Learning rate as a fraction of its peak, at `progress` in [0, 1] of training.
 
     Rises linearly over `warmup`, then falls to 0 by one of `SCHEDULES`.
     """

@@ -1,4 +1,4 @@
-"""The processes of a distributed training: which one prints and writes, and how they share results."""
+"""The processes of a distributed run: which one prints and writes, and how they share results."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from segcct.progress import Progress
 
 
 def is_first_process() -> bool:
-    """This process writes the run folder; the others of a distributed training only read it."""
+    """This process writes the run folder; the others of a distributed run only read it."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def world_size() -> int:
-    """Processes of a distributed training that was started as such; 1 elsewhere."""
+    """Processes of a distributed run that was started as such; 1 elsewhere."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -1,4 +1,4 @@
-"""The run folder of a training: locked, opened, and checked before it is resumed."""
+"""The run folder: locked, opened, and checked before it is resumed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def experiment_of(
     *,
     resume: str | Path | None = None,
 ) -> tuple[Config, RunFolder | None]:
-    """The configuration of a training with its precision chosen for this machine, and the run that it resumes.
+    """The configuration of a run with its precision chosen for this machine, and the run that it resumes.
 
     Args:
         kind: the config class of the task.
@@ -112,12 +112,12 @@ def check_length(config: Experiment, overrides: Iterable[str]) -> None:
 
 @contextmanager
 def locked_run(section: RunSection, resume: RunFolder | None = None) -> Iterator[RunFolder]:
-    """The run folder of a training, `resume` or a new one, while no other process may train into it. A new one does
+    """A run folder, `resume` or a new one, while no other process may train into it. A new one does
     not exist yet; `begin_run` makes it.
 
     Of several processes that train together, the first one holds the lock for all. Raises `RunError` where the name of
     a new run is taken, or another process, which the error names, holds the lock. A Ctrl-C gets a note that says how
-    the training is resumed.
+    the run is resumed.
     """
     run = resume or RunFolder(section.path)
     if not is_first_process():
@@ -138,7 +138,7 @@ def begin_run(run: RunFolder, config: BaseModel, splits: Splits, *, resumed: boo
     """Write configuration and splits into a run folder; only the first process does.
 
     A resumed run keeps its splits and gets the configuration that it is resumed with, so that after another
-    interruption a plain `--resume` means the same training. Raises `RunError` where a new run's name was taken during
+    interruption a plain `--resume` continues with it. Raises `RunError` where a new run's name was taken during
     the preparation of its data, as it may be where the file system has no locks.
     """
     if not is_first_process():
@@ -156,7 +156,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: Mapping[str, A
 
     Raises:
         ConfigError: another override.
-        RunError: the run has nothing to resume from, it is damaged or another training's, or config.yaml was edited.
+        RunError: the run has nothing to resume from, it is damaged or another run's, or config.yaml was edited.
     """
     config = stored_config(kind, run.config, overrides)
     run.check_resumable()
@@ -179,7 +179,7 @@ def stored_config(kind: type[Config], file: Path, overrides: Mapping[str, Any]) 
 
 
 def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
-    """Raises `RunError` where config.yaml describes another training than `text`, the config in last.ckpt."""
+    """Raises `RunError` where config.yaml describes another run than `text`, the config in last.ckpt."""
     before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
     now = settings.values(settings.load(kind, run.config))
     ignored = {*RESUMABLE, *_LOCATIONS, "train.precision_reason"}  # the reason changes with the precision

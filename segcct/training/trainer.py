@@ -1,4 +1,4 @@
-"""One training, on Lightning's trainer: `fit`."""
+"""One run, on Lightning's trainer: `fit`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fit(
         raise TrainingError("the training ended before its first validation", remedy=f"Give it a longer {length}")
     if not is_first_process():
         return best
-    # A training with a budget that was killed between best/ and last.ckpt may select other weights when resumed.
+    # A run with a budget that was killed between best/ and last.ckpt may select other weights when resumed.
     stored = load_card(run.best).selected_on
     return {name: stored.get(name, value) for name, value in best.items()}
 
@@ -122,7 +122,7 @@ def _settings(train: TrainSection) -> dict[str, Any]:
 def _resumed_state(
     run: RunFolder, module: TrainingModule, training: Mapping[str, Any], train: TrainSection
 ) -> dict[str, Any]:
-    """The state in last.ckpt. Raises `RunError` where it is damaged or another training's."""
+    """The state in last.ckpt. Raises `RunError` where it is damaged or another run's."""
     state = read_state(run.last)
     check_training(run.last, state, module, training)
     done = int(state["epoch"]) + 1

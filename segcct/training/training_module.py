@@ -53,7 +53,7 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.clock = Clock(train)
         self.progress = 0.0
-        """Fraction of the training that was done at the latest batch."""
+        """Fraction of training that was done at the latest batch."""
         self.network = task.network
         self.averaged = averaged_copy(task.network, train.ema) if train.ema else None
         task.averaged = None if self.averaged is None else self.averaged.module
@@ -101,7 +101,7 @@ class TrainingModule(pl.LightningModule):
             say(f"the budget of {duration(self.clock.budget)} is used up; extend it with --train.budget")
 
     def stop_when_over(self) -> bool:
-        """Whether the budget of the first process is used up; if so, the training ends in all processes."""
+        """Whether the budget of the first process is used up; if so, training ends in all processes."""
         if self.clock.budget is None or not self.trainer.strategy.broadcast(self.clock.over()):
             return False
         self.clock.ended = self.clock.budget

@@ -1,4 +1,4 @@
-"""What follows every epoch of a training: validation, best/, metrics.csv, last.ckpt, and the line that says so."""
+"""What follows every epoch of training: validation, best/, metrics.csv, last.ckpt, and the line that says so."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ValidationCallback(Checkpoint):
         self.progress: Progress | None = None
         self.started = False
         self.config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-        """config.yaml as it was when the training began or was resumed."""
+        """config.yaml as it was when the run began or was resumed."""
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         checkpoint[CONFIG] = self.config

@@ -16,7 +16,7 @@ from segcct.errors import CheckpointError, SegcctError
 from segcct.model_card import CARD
 
 _OF_A_TRAINING = {"root", "cache", "workers", "fold", "split"}
-"""Keys that belong to one machine or one training, not to the model."""
+"""Keys that belong to one machine or one run, not to the model."""
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def groups_of(
     """The group of each of some images, to evaluate them; nothing is written.
 
     An image that cannot be read is a copy of no other. One in whose path `data.patient` finds no patient, as in another
-    dataset than that of the training, is a patient of its own.
+    dataset than the one trained on, is a patient of its own.
 
     Args:
         data: the data section.

@@ -14,10 +14,10 @@ JITTER = 0.25
 
 
 def window_side(windows: Mapping[int, float], progress: float) -> int | None:
-    """Side of the windows at `progress` in [0, 1] of the training; None for whole slices.
+    """Side of the windows at `progress` in [0, 1] of training; None for whole slices.
 
     Args:
-        windows: side -> fraction of the training until which it is used.
+        windows: side -> fraction of training until which it is used.
         progress: the fraction that is done.
     """
     return next((side for side, until in sorted(windows.items()) if progress < until), None)
@@ -29,7 +29,7 @@ def take_windows(batch: Mapping[str, Any], side: int, centered_fraction: float) 
     A fraction `centered_fraction` of the slices with a structure is cropped around the box of their structures; where
     the box is longer than a window, around a pixel of one of their classes, each as likely, so that no end of a long
     structure is left out. The others are cropped anywhere.
-    Structures are those of the label, unless `structures` (B, H, W) bool tells which ones to go by.
+    Structures are those of the label, unless `structures` (B, H, W) bool tells which ones to go by, as one class.
     Drawn by torch's generator, which the loop seeds for each batch.
     """
     structures = batch["structures"] if "structures" in batch else batch["label"]

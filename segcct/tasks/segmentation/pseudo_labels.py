@@ -76,7 +76,7 @@ class TeacherMethod:
 def cutmix_boxes(count: int, size: torch.Size, probability: float) -> Tensor:
     """(count, H, W) bool: a box of random place, area and aspect in each, with that probability.
 
-    Draws from torch's generator, which the training seeds at each batch.
+    Draws from torch's generator, which training seeds at each batch.
     """
     height, width = size
     inside = torch.zeros(count, height, width, dtype=torch.bool)

@@ -122,7 +122,7 @@ class SegmentationTask(SliceTask):
                 save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
 
     def _windows(self, batch: dict[str, Any], progress: float) -> dict[str, Any]:
-        """The batch, or windows of it where `train.windows` says so at this point of the training."""
+        """The batch, or windows of it where `train.windows` says so at this point of training."""
         side = window_side(self.config.train.windows, progress)
         return batch if side is None else take_windows(batch, side, self.config.data.foreground_fraction)
 

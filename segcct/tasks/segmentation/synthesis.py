@@ -17,7 +17,7 @@ from segcct.tasks.segmentation.unlabeled_slices import UNLABELED
 from segcct.training.network import evaluated_logits
 
 STARTS = 0.2
-"""Fraction of the training after which slices are replaced: then the network can tell which images are good."""
+"""Fraction of training after which slices are replaced: then the network can tell which images are good."""
 LEAST_DICE = 0.7
 """Of each class, between a mask and what the network finds in its image; below it, the slice stays as it was."""
 SCALES = (0.8, 1.25)
@@ -48,7 +48,7 @@ class Synthesis:
     def applied(self, batch: Mapping[str, Any], judge: nn.Module) -> dict[str, Any]:
         """The batch with some of `image` (B, C, S, S) and `label` (B, S, S) replaced; others are as they were.
 
-        Draws from torch's generator, which the training seeds at each batch.
+        Draws from torch's generator, which training seeds at each batch.
 
         Args:
             batch: also holds `position` (B, 1), ids of the cases as `case` if they are known, and perhaps slices

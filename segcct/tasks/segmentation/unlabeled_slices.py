@@ -72,6 +72,6 @@ class WithUnlabeled(Dataset[Any]):
 
 
 def ramp_up(progress: float, over: float) -> float:
-    """Factor of the weight of the unlabeled loss at `progress` in [0, 1] of the training: it rises from 0 to 1 until
+    """Factor of the weight of the unlabeled loss at `progress` in [0, 1] of training: it rises from 0 to 1 until
     `over`, because there is nothing to learn from the first masks."""
     return 1.0 if over == 0 else min(1.0, progress / over)
