@@ -51,7 +51,7 @@ def train(
 
     require_type("overrides", overrides, Mapping)
     if (config is None) == (resume is None):
-        raise ConfigError("a training takes a config, or a run to resume", expected="one of config and resume")
+        raise ConfigError("training takes a config, or a run to resume", expected="one of config and resume")
     if isinstance(config, Experiment):
         kind = type(config)
         if task is not None and task_named(task).load_config() is not kind:

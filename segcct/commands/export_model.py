@@ -20,7 +20,7 @@ def add_export(commands: Commands) -> None:
         "--size",
         type=positive_int,
         help="height and width of the slices in pixels, fixed in the file; smaller slices are padded (default: that of "
-        "the training)",
+        "the run)",
     )
     parser.add_argument(
         "--int8",

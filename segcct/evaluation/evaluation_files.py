@@ -41,7 +41,7 @@ def output_folder(output: str | Path | None) -> Iterator[None]:
     training = next((file.name for file in (RunFolder(folder).config, folder / FOLDS) if file.is_file()), None)
     if training is not None:
         raise EvaluationError(
-            "is the folder of a training, and an evaluation would replace its metrics.csv and summary.json",
+            "is the folder of a training run, and an evaluation would replace its metrics.csv and summary.json",
             file=output,
             found=f"{training} in it",
             remedy=OTHER_OUTPUT,

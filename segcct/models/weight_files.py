@@ -177,7 +177,7 @@ def _refuse_training_state(content: Any, file: Path) -> None:
     if any(str(name).startswith("network.") for name in state):
         best = file.parent / "best"
         raise CheckpointError(
-            "is the state of a training, not a model",
+            "is the state of a training run, not a model",
             file=file,
             remedy=f"Name {best}" if best.is_dir() else "Name the best/ folder of its run",
         )

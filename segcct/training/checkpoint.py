@@ -27,7 +27,7 @@ TRAINING = "training"
 CONFIG = "config"
 """Key of the text of config.yaml."""
 _FROZEN = "frozen_models"
-_NO_STATE = "is not the state of a training"
+_NO_STATE = "is not the state of a training run"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "epoch": int,
     "global_step": int,
@@ -188,7 +188,7 @@ def _is_number(value: object) -> bool:
 
 
 def _other_training(file: Path, found: str, expected: str) -> RunError:
-    what = f"{file.name} belongs to another training"
+    what = f"{file.name} belongs to another run"
     return RunError(what, file=file, found=found, expected=expected, remedy=_restore("file"))
 
 

@@ -139,7 +139,7 @@ def test_best_weights_that_are_gone_are_missed_at_resume(run):
 
 def test_a_state_of_another_training_is_refused(run, tmp_path):
     fit(toy_task.ToyTask(), run, TRAIN, seed=0)
-    with pytest.raises(RunError, match=r"last\.ckpt belongs to another training \(found another seed"):
+    with pytest.raises(RunError, match=r"last\.ckpt belongs to another run \(found another seed"):
         fit(toy_task.ToyTask(), run, TRAIN, seed=1, resume=True)
 
 

@@ -845,7 +845,7 @@ def test_the_folder_of_a_training_is_refused(folders: tuple[Path, Path], tmp_pat
     run.mkdir()
     for file in files:
         (run / file).write_text("of the training")
-    with pytest.raises(EvaluationError, match=rf"run: is the folder of a training.*{name} in it.*another --output"):
+    with pytest.raises(EvaluationError, match=rf"run: is the folder of a training run.*{name} in it.*another --output"):
         evaluate(*folders, "acdc", output=run)
     assert {file.name: file.read_text() for file in run.iterdir()} == dict.fromkeys(files, "of the training")
 
