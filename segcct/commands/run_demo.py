@@ -43,7 +43,12 @@ def _demo(parsers: Mapping[str, argparse.ArgumentParser], arguments: argparse.Na
         say(f"\n[{number}/{len(steps)}] {step.title}\n$ {command_line(*words)}")
         parsed, keys = parsers[words[0]].parse_known_args(words[1:])
         parsed.keys = keys
-        outcome = parsed.run(parsed)
+        try:
+            outcome = parsed.run(parsed)
+        except KeyboardInterrupt as interrupt:
+            # Not the note of the step, which would go on alone.
+            interrupt.__notes__ = [f"to start again, delete {arguments.output}"] if arguments.output.exists() else []
+            raise
         print_outcome(outcome)
         next_command = outcome.next_command
     run = arguments.output

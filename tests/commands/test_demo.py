@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from segcct.cli import main
-from segcct.commands import build_parser
+from segcct.commands import build_parser, train
 from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.demo import walkthrough
-from segcct.demo.walkthrough import Places, prepare
+from segcct.demo.walkthrough import Places, Step, prepare
 from segcct.errors import DataError, RunError
 
 
@@ -90,3 +90,16 @@ def test_the_demo_ends_with_scores_and_pages(tmp_path, monkeypatch, capsys):
         assert (run / made).is_file(), made
     assert main(["demo"]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_a_step_says_how_the_demo_starts_again(tmp_path, monkeypatch, capsys):
+    def interrupted(*_: object) -> None:
+        (tmp_path / "demo").mkdir()
+        interrupt = KeyboardInterrupt()
+        interrupt.add_note("continue with --resume demo")
+        raise interrupt
+
+    monkeypatch.setattr(walkthrough, "prepare", lambda _: [Step("train", ("train-seg", "--config", "demo.yaml"))])
+    monkeypatch.setattr(train, "_train", interrupted)
+    assert main(["demo", "--output", str(tmp_path / "demo")]) == 130
+    assert f"segcct demo: interrupted; to start again, delete {tmp_path / 'demo'}\n" in capsys.readouterr().err
