@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         meant = did_you_mean(arguments[0].strip("-"), ("help", "version"), prefix="--") or "Options follow the command"
         parser.error(f"no option {arguments[0]} before the command. {meant}")
+    if not arguments[0].startswith("-") and arguments[0] not in parser.commands:
+        meant = did_you_mean(arguments[0], parser.commands, n=4) or "See segcct --help"
+        parser.error(f"no command '{arguments[0]}'. {meant}")
     parsed, rest = parser.parse_known_args(arguments)
     if rest and not parsed.takes_keys:
         parser.error(f"unexpected argument {rest[0]}; see segcct {parsed.command} --help")

@@ -1,7 +1,5 @@
 """One file per group of commands; each `add_*` registers a parser, and heavy imports wait until the command runs."""
 
-import argparse
-
 from segcct.commands.calibrate import add_calibrate
 from segcct.commands.cluster_segment import add_assign_clusters, add_cluster_segment
 from segcct.commands.compare import add_compare
@@ -9,7 +7,7 @@ from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
 from segcct.commands.export_model import add_export
 from segcct.commands.list_models import add_models
-from segcct.commands.parser import CommandParser
+from segcct.commands.parser import CommandParser, ProgramParser
 from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_report
 from segcct.commands.push import add_bundle, add_push
 from segcct.commands.run_demo import add_demo
@@ -39,9 +37,9 @@ COMMANDS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> ProgramParser:
     """The parser of every command; abbreviated flags are off."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="segcct",
         description="Medical image segmentation by compact transformers. Research use only; not a medical device.",
         allow_abbrev=False,
@@ -50,4 +48,5 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=CommandParser)
     for command in COMMANDS:
         command(commands)
+    parser.commands = commands.choices
     return parser

@@ -7,7 +7,7 @@ import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,6 +26,13 @@ Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 """Where a command is registered."""
 _OPTION = re.compile(r"--\S+|-[^\W\d]\S*")
 """A word that is an option: `-1` is a number."""
+
+
+class ProgramParser(argparse.ArgumentParser):
+    """The parser of `segcct`."""
+
+    commands: Collection[str] = ()
+    """Their names."""
 
 
 class CommandParser(argparse.ArgumentParser):

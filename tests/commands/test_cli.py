@@ -83,7 +83,10 @@ def test_training_help_lists_the_keys(capsys):
     ("arguments", "words"),
     [
         ([], "write a small synthetic dataset"),
-        (["trian"], "invalid choice"),
+        (["predct"], "no command 'predct'. Did you mean predict?"),
+        (["train"], "no command 'train'. Did you mean pretrain or train-"),
+        (["xyz"], "no command 'xyz'. See segcct --help"),
+        ([""], "no command ''. See segcct --help"),
         (["train-seg"], "one of the arguments --config --resume is required"),
         (
             ["train-seg", "--config", "a.yaml", "--epochs", "3"],
